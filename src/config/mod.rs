@@ -1,0 +1,1 @@
+//! File and flags to one validated configuration.

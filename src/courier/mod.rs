@@ -1,0 +1,1 @@
+//! Reads the outbox and carries alerts to sinks.

@@ -1,0 +1,1 @@
+//! Which AI service a name belongs to.

@@ -1,0 +1,1 @@
+//! SQLite: usage, findings, coverage, outbox.

@@ -1,0 +1,1 @@
+//! Files and interfaces to blocks of frames.

@@ -1,0 +1,10 @@
+//! Bytes in, observations out. No disk, no network, no clock, no names of services or people.
+
+#![deny(clippy::arithmetic_side_effects)]
+
+pub mod capture;
+pub mod decode;
+pub mod flow;
+pub mod packet;
+pub mod protocol;
+pub mod wire;

@@ -1,0 +1,265 @@
+//! The values between capture, decode and flow: blocks of frames, and packets in them.
+//!
+//! A [`Block`] is the unit of work offline: which frames it holds is a function of the input
+//! alone, so everything that follows is too, whatever the number of watchers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
+
+/// Frames that were read together, with the bytes they lie in.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Position in the run, from 0.
+    pub index: u64,
+    /// Read buffers; frames point into them. Reassembled packets append theirs.
+    pub chunks: Vec<Arc<Vec<u8>>>,
+    /// Frames in the order of the run.
+    pub frames: Vec<Frame>,
+    /// Sensor time after the last frame.
+    pub now: Timestamp,
+}
+
+/// One captured frame: where its bytes are, and what the file or ring said of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Frame {
+    /// Time as the capture says; not monotonic.
+    pub time: Timestamp,
+    /// Sensor time (ARCHITECTURE.md, time): never goes back.
+    pub now: Timestamp,
+    /// Number within its input, from 1, as tshark counts.
+    pub number: u64,
+    /// Offset of the first octet in its chunk.
+    pub offset: u32,
+    /// Octets captured.
+    pub captured: u32,
+    /// Octets on the wire.
+    pub wire: u32,
+    /// Index into [`Block::chunks`].
+    pub chunk: u16,
+    /// Index of the input (file or interface) in the run.
+    pub input: u16,
+    /// LINKTYPE of the interface it came from.
+    pub link: u16,
+}
+
+impl Block {
+    /// The octets of a frame; empty if the frame is not of this block.
+    pub fn bytes(&self, frame: &Frame) -> &[u8] {
+        self.slice(frame.chunk, frame.offset, frame.captured)
+    }
+
+    /// `len` octets at `offset` of a chunk; empty if they are not there.
+    pub fn slice(&self, chunk: u16, offset: u32, len: u32) -> &[u8] {
+        let (offset, len) = (offset as usize, len as usize);
+        self.chunks
+            .get(usize::from(chunk))
+            .and_then(|c| c.get(offset..)?.get(..len))
+            .unwrap_or_default()
+    }
+}
+
+/// Identity of a flow: realm, inner addresses, ports and protocol, the lower endpoint first so
+/// that both directions have one key. IPv4 is kept as IPv4-mapped IPv6 with `v6` false.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    /// Address of the lower endpoint.
+    pub lo: [u8; 16],
+    /// Address of the higher endpoint.
+    pub hi: [u8; 16],
+    /// Port of the lower endpoint.
+    pub lo_port: u16,
+    /// Port of the higher endpoint.
+    pub hi_port: u16,
+    /// Address space.
+    pub realm: Realm,
+    /// IP protocol number (6 TCP, 17 UDP).
+    pub protocol: u8,
+    /// `true` for IPv6.
+    pub v6: bool,
+}
+
+impl FlowKey {
+    /// The key of a packet from `src` to `dst`, and whether `src` is the higher endpoint.
+    #[inline]
+    pub fn new(realm: Realm, protocol: u8, src: ([u8; 16], u16), dst: ([u8; 16], u16), v6: bool) -> (Self, bool) {
+        let from_hi = src > dst;
+        let (lo, hi) = if from_hi { (dst, src) } else { (src, dst) };
+        let key = Self { lo: lo.0, hi: hi.0, lo_port: lo.1, hi_port: hi.1, realm, protocol, v6 };
+        (key, from_hi)
+    }
+
+    /// Lower or higher endpoint.
+    pub fn endpoint(&self, hi: bool) -> Endpoint {
+        let (octets, port) = if hi { (self.hi, self.hi_port) } else { (self.lo, self.lo_port) };
+        Endpoint { addr: addr_of(octets, self.v6), port }
+    }
+
+    /// Symmetric 64-bit hash; the top bits choose the shard, the low ones the slot.
+    ///
+    /// Two folded multiplications over all 40 bytes. `seed` is fixed offline and random live,
+    /// so that nobody can collide tuples on purpose where it would hurt.
+    #[inline]
+    pub fn hash(&self, seed: u64) -> u64 {
+        let [a, b] = halves(&self.lo);
+        let [c, d] = halves(&self.hi);
+        let ports = u64::from(self.lo_port) << 48
+            | u64::from(self.hi_port) << 32
+            | u64::from(self.realm.0) << 16
+            | u64::from(self.protocol) << 8
+            | u64::from(self.v6);
+        let x = fold(a ^ seed ^ 0xA076_1D64_78BD_642F, b ^ 0xE703_7ED1_A0B4_28DB);
+        let y = fold(c ^ seed ^ 0x8EBC_6AF0_9C88_C6E3, d ^ 0x5899_65CC_7537_4CC3);
+        fold(x ^ ports ^ 0x1D8E_4E27_C47D_124F, y ^ seed ^ 0xEB44_ACCA_B455_D165)
+    }
+}
+
+#[inline]
+fn halves(octets: &[u8; 16]) -> [u64; 2] {
+    let v = u128::from_ne_bytes(*octets);
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+    [v as u64, (v >> 64) as u64]
+}
+
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let m = u128::from(a).wrapping_mul(u128::from(b));
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are folded")]
+    {
+        (m as u64) ^ ((m >> 64) as u64)
+    }
+}
+
+/// Address from its 16-octet form.
+pub fn addr_of(octets: [u8; 16], v6: bool) -> IpAddr {
+    if v6 {
+        return IpAddr::V6(Ipv6Addr::from(octets));
+    }
+    let [.., a, b, c, d] = octets;
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+/// 16-octet form of an address; IPv4 becomes IPv4-mapped.
+pub fn octets_of(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
+        IpAddr::V6(a) => a.octets(),
+    }
+}
+
+/// TCP flag bits (RFC 9293 §3.1).
+pub mod tcp_flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Opens a connection.
+    pub const SYN: u8 = 0x02;
+    /// Resets it.
+    pub const RST: u8 = 0x04;
+    /// Acknowledgment number counts.
+    pub const ACK: u8 = 0x10;
+    /// Urgent pointer counts.
+    pub const URG: u8 = 0x20;
+}
+
+/// The innermost IP packet of a frame, ready for the flow table. Offsets, no borrow: the block
+/// holds the bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Packet {
+    /// Flow identity.
+    pub key: FlowKey,
+    /// `key.hash(seed)`.
+    pub hash: u64,
+    /// Index into [`Block::frames`]; packets of a block are sorted by it.
+    pub frame: u32,
+    /// Offset of the TCP/UDP payload in its chunk.
+    pub payload: u32,
+    /// Payload octets captured.
+    pub payload_captured: u32,
+    /// Payload octets on the wire, by the lengths in the headers.
+    pub payload_wire: u32,
+    /// TCP sequence number of the first payload octet's segment (the SYN's own number if SYN).
+    pub seq: u32,
+    /// TCP acknowledgment number.
+    pub ack: u32,
+    /// Octets of the innermost IP packet, header included, by its length field.
+    pub ip_len: u32,
+    /// Chunk that `payload` points into.
+    pub chunk: u16,
+    /// TCP flags, 0 for others.
+    pub flags: u8,
+    /// The sender is the key's higher endpoint.
+    pub from_hi: bool,
+    /// Hop limit or TTL.
+    pub ttl: u8,
+    /// Number of tunnels and tags taken off.
+    pub depth: u8,
+}
+
+/// Who said that an address belongs to a MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NeighborSource {
+    /// ARP request or reply: sender fields (RFC 826).
+    Arp,
+    /// IPv6 neighbour discovery: source or target link-layer option (RFC 4861).
+    Ndp,
+}
+
+/// Address seen with a link-layer address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Index into [`Block::frames`].
+    pub frame: u32,
+    /// Address space.
+    pub realm: Realm,
+    /// Protocol that said it.
+    pub source: NeighborSource,
+    /// Address.
+    pub addr: IpAddr,
+    /// Its link-layer address.
+    pub mac: MacAddr,
+}
+
+/// What became of the frames of a block.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// Packets, sorted by frame; a frame has at most one (the innermost).
+    pub packets: Vec<Packet>,
+    /// ARP and NDP facts, sorted by frame.
+    pub neighbors: Vec<Neighbor>,
+    /// Fragments awaiting the others; the stitcher turns complete sets into packets.
+    pub fragments: Vec<Fragment>,
+}
+
+/// One IP fragment (RFC 791 §3.2, RFC 8200 §4.5), where it lies and where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment {
+    /// Index into [`Block::frames`].
+    pub frame: u32,
+    /// Chunk that `data` points into.
+    pub chunk: u16,
+    /// Offset of the fragment's data in its chunk.
+    pub data: u32,
+    /// Octets of it captured.
+    pub len: u32,
+    /// Offset in the datagram, in octets.
+    pub offset: u32,
+    /// More fragments follow.
+    pub more: bool,
+    /// IPv6.
+    pub v6: bool,
+    /// Source address, 16-octet form.
+    pub src: [u8; 16],
+    /// Destination address.
+    pub dst: [u8; 16],
+    /// Identification.
+    pub id: u32,
+    /// Protocol of the datagram's payload.
+    pub protocol: u8,
+    /// Tunnels taken off so far.
+    pub depth: u8,
+    /// Address space.
+    pub realm: Realm,
+    /// TTL of the fragment.
+    pub ttl: u8,
+}

@@ -1,0 +1,1 @@
+//! HPACK header compression.

@@ -1,0 +1,1 @@
+//! JA4 TLS client fingerprint.

@@ -1,0 +1,1 @@
+//! Kerberos principals.

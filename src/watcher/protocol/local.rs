@@ -1,0 +1,1 @@
+//! mDNS, LLMNR and NetBIOS names.

@@ -1,0 +1,1 @@
+//! NTLM account names.

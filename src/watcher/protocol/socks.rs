@@ -1,0 +1,1 @@
+//! SOCKS and the PROXY header.

@@ -1,0 +1,1 @@
+//! TLS ClientHello and certificates from a TCP stream.
