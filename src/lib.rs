@@ -30,6 +30,7 @@
 
 pub mod config;
 pub mod courier;
+pub mod observation;
 pub mod recorder;
 pub mod types;
 pub mod watcher;

@@ -1,0 +1,345 @@
+//! The message between watcher and recorder, and nothing else.
+//!
+//! A watcher sends one [`Batch`] a block. Observations are of fixed size; texts (names,
+//! fingerprints, user agents) are numbers that the watcher's interner gave out, and a batch
+//! brings the texts that are new since the one before. No byte of payload crosses here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
+use crate::watcher::packet::NeighborSource;
+use crate::watcher::protocol::grammar::Api;
+use crate::watcher::protocol::{AccountSource, EchOuter, HelloTransport, HostSource, Protocol};
+
+/// A text by its number in the interner of the watcher that sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TextId(pub u32);
+
+impl TextId {
+    /// The empty text, known to everybody.
+    pub const NONE: TextId = TextId(0);
+
+    /// `true` for the empty text.
+    pub fn is_none(self) -> bool {
+        self == TextId::NONE
+    }
+}
+
+/// Everything one watcher has to say of one block.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Which watcher.
+    pub watcher: usize,
+    /// Which block.
+    pub block: u64,
+    /// Sensor time after the block.
+    pub now: Timestamp,
+    /// Texts first used, or given to somebody else, in this batch.
+    pub texts: Vec<(TextId, Arc<str>)>,
+    /// Sorted by [`Observation::order`].
+    pub observations: Vec<Observation>,
+}
+
+/// Place of an observation in the run: independent of how many watchers there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Order {
+    /// Index of the frame in its block; `u32::MAX` for what the passing of time brought about.
+    pub frame: u32,
+    /// Logical shard of the flow.
+    pub shard: u8,
+}
+
+/// Identity of a flow, client first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowRef {
+    /// Address space.
+    pub realm: Realm,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Shard and counter: tells two flows of one five-tuple apart.
+    pub id: u64,
+    /// Who began it.
+    pub client: Endpoint,
+    /// Whom it went to.
+    pub server: Endpoint,
+}
+
+/// One thing that was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    /// Place in the run.
+    pub order: Order,
+    /// Input (file or interface) of the frame.
+    pub input: u16,
+    /// Number of the frame in its input, from 1.
+    pub frame_number: u64,
+    /// Sensor time.
+    pub time: Timestamp,
+    /// The flow it belongs to.
+    pub flow: FlowRef,
+    /// What it says.
+    pub fact: Fact,
+}
+
+/// How a name became known, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NameSource {
+    /// Nothing named the flow.
+    None,
+    /// TLS server_name.
+    Sni,
+    /// QUIC server_name.
+    QuicSni,
+    /// HTTP/1 Host or absolute URI.
+    HttpHost,
+    /// HTTP/2 `:authority`.
+    Authority,
+    /// Target of CONNECT.
+    Connect,
+    /// Target of a SOCKS request.
+    Socks,
+    /// Server certificate.
+    Certificate,
+}
+
+/// The things that can be seen.
+#[derive(Clone, Copy, Debug)]
+pub enum Fact {
+    /// ClientHello.
+    Hello(Hello),
+    /// A name in a server certificate.
+    CertificateName(TextId),
+    /// Question in a DNS query.
+    DnsQuery {
+        /// Name asked for.
+        name: TextId,
+        /// Record type.
+        rtype: u16,
+        /// Message id.
+        id: u16,
+    },
+    /// Address in a DNS response.
+    DnsAddress {
+        /// Name asked for.
+        name: TextId,
+        /// The answer.
+        addr: IpAddr,
+        /// Seconds.
+        ttl_s: u32,
+        /// Message id.
+        id: u16,
+    },
+    /// Response code of a DNS response.
+    DnsResponse {
+        /// Name asked for.
+        name: TextId,
+        /// RCODE.
+        rcode: u8,
+    },
+    /// HTTPS/SVCB answer with an ECH configuration.
+    DnsEch {
+        /// Name asked for.
+        name: TextId,
+        /// Outer name to use.
+        public_name: TextId,
+        /// Seconds.
+        ttl_s: u32,
+    },
+    /// Name asked or announced on the local link.
+    LocalName {
+        /// Carrier.
+        protocol: Protocol,
+        /// Announced as one's own.
+        announced: bool,
+        /// The name.
+        name: TextId,
+        /// Its address.
+        addr: Option<IpAddr>,
+    },
+    /// HTTP request.
+    Http(Http),
+    /// HTTP response that tells something.
+    HttpAnswer {
+        /// Status code.
+        status: u16,
+        /// The body streams.
+        streamed: bool,
+        /// API signs.
+        api: Option<Api>,
+    },
+    /// Signs of an API in the flow.
+    Api(Api),
+    /// Target asked of a SOCKS proxy.
+    SocksTarget {
+        /// Host name or address.
+        host: TextId,
+        /// Port.
+        port: u16,
+    },
+    /// Client behind a load balancer.
+    ProxySource(IpAddr),
+    /// DHCP message.
+    Dhcp(Dhcp),
+    /// Account name.
+    Account {
+        /// Where it stood.
+        source: AccountSource,
+        /// User.
+        user: TextId,
+        /// Realm or domain.
+        domain: TextId,
+    },
+    /// Address and MAC belong together.
+    Neighbor {
+        /// Who says so.
+        source: NeighborSource,
+        /// The MAC.
+        mac: MacAddr,
+    },
+    /// Bytes since the last delta of the flow.
+    Delta(Delta),
+}
+
+/// A ClientHello.
+#[derive(Clone, Copy, Debug)]
+pub struct Hello {
+    /// Carrier.
+    pub transport: HelloTransport,
+    /// server_name; `NONE` if absent.
+    pub name: TextId,
+    /// ALPN list.
+    pub alpn: TextId,
+    /// JA4.
+    pub ja4: TextId,
+    /// Highest version offered.
+    pub version: u16,
+    /// Outer ECH.
+    pub ech: Option<EchOuter>,
+    /// Old ESNI extension.
+    pub esni: bool,
+    /// RFC 8701 values.
+    pub grease: bool,
+    /// MAC that the client's frames carry.
+    pub mac: MacAddr,
+}
+
+/// An HTTP request.
+#[derive(Clone, Copy, Debug)]
+pub struct Http {
+    /// 10, 11 or 20.
+    pub version: u8,
+    /// Method.
+    pub method: TextId,
+    /// Host; `NONE` if absent.
+    pub host: TextId,
+    /// Where it stood.
+    pub source: HostSource,
+    /// User agent.
+    pub user_agent: TextId,
+    /// API grammar.
+    pub api: Option<Api>,
+    /// Headers of an AI SDK.
+    pub sdk: bool,
+    /// WebSocket asked for.
+    pub websocket: bool,
+    /// Prefetch or prerender.
+    pub prefetch: bool,
+    /// Loaded into somebody else's page.
+    pub embedded: bool,
+    /// MAC that the client's frames carry.
+    pub mac: MacAddr,
+}
+
+/// What a DHCP message says.
+#[derive(Clone, Copy, Debug)]
+pub struct Dhcp {
+    /// 4 or 6.
+    pub version: u8,
+    /// Message type.
+    pub message: u8,
+    /// A client sent it.
+    pub from_client: bool,
+    /// Hardware address.
+    pub mac: MacAddr,
+    /// Address asked for or given.
+    pub addr: Option<IpAddr>,
+    /// Host name.
+    pub host_name: TextId,
+    /// Fully qualified name.
+    pub fqdn: TextId,
+    /// Vendor class.
+    pub vendor_class: TextId,
+    /// Seconds.
+    pub lease_s: u32,
+}
+
+/// Bytes of a flow since its last delta, all within one minute of sensor time, one input and
+/// one name. Self-contained: the recorder needs no memory of flows that do not matter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delta {
+    /// TCP/UDP payload octets by sequence or length, client to server.
+    pub up: u64,
+    /// The same, server to client.
+    pub down: u64,
+    /// IP octets, client to server.
+    pub ip_up: u64,
+    /// IP octets, server to client.
+    pub ip_down: u64,
+    /// Packets, client to server.
+    pub packets_up: u32,
+    /// Packets, server to client.
+    pub packets_down: u32,
+    /// First packet of the delta; to the second for a flow without a name.
+    pub first: Timestamp,
+    /// Last packet of the delta.
+    pub last: Timestamp,
+    /// What named the flow: name, fingerprint, program. `None` for a flow that only counts.
+    pub name: TextId,
+    /// How it was named.
+    pub source: Option<NameSource>,
+    /// JA4 of its hello.
+    pub ja4: TextId,
+    /// Its user agent.
+    pub user_agent: TextId,
+    /// Number of its first frame in the input of its start, 0 if not kept.
+    pub first_frame: u64,
+    /// Number of the frame that named it, 0 if not kept.
+    pub name_frame: u64,
+    /// Number of its last frame, 0 if not kept.
+    pub last_frame: u64,
+    /// Octets that the hello took (part of `up`), 0 if none was seen.
+    pub hello_bytes: u32,
+    /// State of the flow.
+    pub state: FlowState,
+}
+
+/// What is known of a flow's life. Bits, because a flow has many at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowState(pub u16);
+
+impl FlowState {
+    /// First delta of the flow.
+    pub const FIRST: u16 = 1;
+    /// Last one: the flow is over.
+    pub const LAST: u16 = 1 << 1;
+    /// A SYN was answered, or both sides sent payload.
+    pub const ANSWERED: u16 = 1 << 2;
+    /// The beginning was not seen.
+    pub const MIDSTREAM: u16 = 1 << 3;
+    /// Several names share bytes that cannot be split (HTTP/2).
+    pub const SHARED: u16 = 1 << 4;
+    /// A hello began and never became whole.
+    pub const HELLO_INCOMPLETE: u16 = 1 << 5;
+    /// Bytes are missing in the capture.
+    pub const GAP: u16 = 1 << 6;
+    /// The name was asked of a proxy.
+    pub const PROXIED: u16 = 1 << 7;
+    /// Copies of the same bytes differed.
+    pub const CONFLICT: u16 = 1 << 8;
+
+    /// `true` if all `bits` are set.
+    pub fn has(self, bits: u16) -> bool {
+        self.0 & bits == bits
+    }
+}

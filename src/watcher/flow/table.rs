@@ -1,0 +1,480 @@
+//! Open-addressing table of flows: one cache line a flow for IPv4.
+//!
+//! In: a key and its hash. Out: the index of the flow's slot.
+//! Never: allocates per packet, scans for expiry (a hand goes round slowly), grows past its cap.
+//! Limits: `slots_max`; at the cap the least valuable flow near the home slot makes room.
+//!
+//! The slot is chosen by the *upper* bits of the hash, so that doubling the table moves flows in
+//! order: a sequential copy instead of a random one.
+
+use crate::types::Realm;
+use crate::watcher::packet::FlowKey;
+
+/// No cold record.
+pub const NO_COLD: u32 = u32::MAX;
+
+/// Slots looked at for a victim when the table is full.
+const VICTIM_WINDOW: usize = 16;
+
+/// Bits of [`Hot::flags`].
+pub mod flag {
+    /// The slot holds a flow.
+    pub const USED: u16 = 1;
+    /// The client is the key's higher endpoint.
+    pub const CLIENT_HI: u16 = 1 << 1;
+    /// `next_seq` of the lower endpoint is known; of the higher one: the next bit.
+    pub const SEQ_KNOWN: u16 = 1 << 2;
+    /// A SYN was seen.
+    pub const SYN: u16 = 1 << 4;
+    /// Answered by the other side.
+    pub const ANSWERED: u16 = 1 << 5;
+    /// The lower endpoint sent FIN; the higher one: the next bit.
+    pub const FIN: u16 = 1 << 6;
+    /// Reset.
+    pub const RST: u16 = 1 << 8;
+    /// Still asking which protocol it is.
+    pub const PROBING: u16 = 1 << 9;
+    /// A delta was sent already.
+    pub const REPORTED: u16 = 1 << 10;
+    /// The beginning was not seen.
+    pub const MIDSTREAM: u16 = 1 << 11;
+    /// A parser without state reads every datagram (DNS, DHCP, local names).
+    pub const DATAGRAMS: u16 = 1 << 12;
+    /// Bytes are missing.
+    pub const GAP: u16 = 1 << 13;
+    /// The lower endpoint sent payload; the higher one: the next bit.
+    pub const PAYLOAD: u16 = 1 << 14;
+}
+
+/// What every packet of a flow touches. Index 0 is the lower endpoint of the key, 1 the higher.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Hot {
+    /// Next sequence number expected from each endpoint.
+    pub next_seq: [u32; 2],
+    /// Payload octets from each since the last delta; a delta is sent before they overflow.
+    pub bytes: [u32; 2],
+    /// IP octets from each.
+    pub ip_bytes: [u32; 2],
+    /// Minute (sensor time) that the counters belong to.
+    pub minute: u32,
+    /// Counter of the shard: tells flows of one key apart.
+    pub id: u32,
+    /// Index of the cold record.
+    pub cold: u32,
+    /// Packets from each since the last delta.
+    pub packets: [u16; 2],
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Input that the counters belong to.
+    pub input: u16,
+    /// Second of the minute of the first packet counted.
+    pub first_s: u8,
+    /// Second of the minute of the last one.
+    pub last_s: u8,
+    /// Payload packets shown to the probe so far.
+    pub probes: u8,
+    /// Protocol read without state, by `Datagram` number.
+    pub datagram: u8,
+}
+
+impl Default for Hot {
+    fn default() -> Self {
+        Self {
+            next_seq: [0; 2],
+            bytes: [0; 2],
+            ip_bytes: [0; 2],
+            minute: 0,
+            id: 0,
+            cold: NO_COLD,
+            packets: [0; 2],
+            flags: 0,
+            input: 0,
+            first_s: 0,
+            last_s: 0,
+            probes: 0,
+            datagram: 0,
+        }
+    }
+}
+
+impl Hot {
+    /// Last packet, in seconds since the epoch.
+    pub fn last_seen_s(&self) -> u64 {
+        u64::from(self.minute).saturating_mul(60).saturating_add(u64::from(self.last_s))
+    }
+
+    /// `true` if all `bits` are set.
+    pub fn has(&self, bits: u16) -> bool {
+        self.flags & bits == bits
+    }
+}
+
+/// A key as the table keeps it: small for IPv4, whole for IPv6.
+pub trait Key: Copy + Eq + Default {
+    /// From the key of a packet.
+    fn pack(key: &FlowKey) -> Self;
+    /// Back to it.
+    fn unpack(&self) -> FlowKey;
+}
+
+/// IPv4 flow: 16 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Key4 {
+    addrs: [[u8; 4]; 2],
+    ports: [u16; 2],
+    realm: u16,
+    protocol: u8,
+}
+
+/// IPv6 flow: 40 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Key6 {
+    addrs: [[u8; 16]; 2],
+    ports: [u16; 2],
+    realm: u16,
+    protocol: u8,
+}
+
+/// `::ffff:0:0/96` with the IPv4 address in the last four octets (RFC 4291 §2.5.5.2).
+fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+impl Key for Key4 {
+    #[inline]
+    fn pack(key: &FlowKey) -> Self {
+        let last = |[.., a, b, c, d]: [u8; 16]| [a, b, c, d];
+        Self {
+            addrs: [last(key.lo), last(key.hi)],
+            ports: [key.lo_port, key.hi_port],
+            realm: key.realm.0,
+            protocol: key.protocol,
+        }
+    }
+
+    fn unpack(&self) -> FlowKey {
+        let [lo, hi] = self.addrs.map(mapped);
+        let [lo_port, hi_port] = self.ports;
+        FlowKey { lo, hi, lo_port, hi_port, realm: Realm(self.realm), protocol: self.protocol, v6: false }
+    }
+}
+
+impl Key for Key6 {
+    #[inline]
+    fn pack(key: &FlowKey) -> Self {
+        Self {
+            addrs: [key.lo, key.hi],
+            ports: [key.lo_port, key.hi_port],
+            realm: key.realm.0,
+            protocol: key.protocol,
+        }
+    }
+
+    fn unpack(&self) -> FlowKey {
+        let [lo, hi] = self.addrs;
+        let [lo_port, hi_port] = self.ports;
+        FlowKey { lo, hi, lo_port, hi_port, realm: Realm(self.realm), protocol: self.protocol, v6: true }
+    }
+}
+
+/// Key and counters of one flow.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Slot<K> {
+    /// Who talks to whom.
+    pub key: K,
+    /// What a packet changes.
+    pub hot: Hot,
+}
+
+/// What [`Table::enter`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The flow was there.
+    Known(usize),
+    /// A new slot was taken; the caller fills it.
+    New(usize),
+    /// The table is at its cap: this flow must be closed by the caller first.
+    Full(usize),
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Table<K> {
+    slots: Vec<Slot<K>>,
+    /// `64 - log2(slots)`, the shift that leaves the slot number.
+    shift: u32,
+    len: usize,
+    slots_max: usize,
+    seed: u64,
+    hand: usize,
+}
+
+/// Upper bits that chose the shard and say nothing more.
+pub const SHARD_BITS: u32 = 4;
+
+/// Slots of an empty table: 64, one page for IPv4.
+const SLOTS_MIN: usize = 64;
+
+impl<K: Key> Table<K> {
+    /// An empty table that will not grow past `slots_max` slots (rounded up to a power of two).
+    pub fn new(slots_max: usize, seed: u64) -> Self {
+        let slots_max = slots_max.max(SLOTS_MIN).next_power_of_two();
+        let mut table = Self { slots: Vec::new(), shift: 0, len: 0, slots_max, seed, hand: 0 };
+        table.resize(SLOTS_MIN);
+        table
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// `true` without flows.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Slots, used or not.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes of memory that the table takes.
+    pub fn bytes(&self) -> usize {
+        self.slots.len().saturating_mul(size_of::<Slot<K>>())
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most log2(slots) bits are left")]
+    fn home(&self, hash: u64) -> usize {
+        (hash.wrapping_shl(SHARD_BITS) >> self.shift) as usize
+    }
+
+    #[inline]
+    fn next(&self, index: usize) -> usize {
+        index.wrapping_add(1) & self.slots.len().wrapping_sub(1)
+    }
+
+    /// Asks the processor to fetch the line that `hash` will need soon.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(slot) = self.slots.get(self.home(hash)) {
+            prefetch(slot);
+        }
+    }
+
+    /// The slot at `index`.
+    #[inline]
+    pub fn slot(&mut self, index: usize) -> Option<&mut Slot<K>> {
+        self.slots.get_mut(index)
+    }
+
+    /// Finds the flow, or takes a slot for it.
+    #[inline]
+    pub fn enter(&mut self, key: &K, hash: u64) -> Entry {
+        let mut index = self.home(hash);
+        while let Some(slot) = self.slots.get(index) {
+            if slot.hot.flags & flag::USED == 0 {
+                break;
+            }
+            if slot.key == *key {
+                return Entry::Known(index);
+            }
+            index = self.next(index);
+        }
+        self.take(key, hash, index)
+    }
+
+    #[cold]
+    fn take(&mut self, key: &K, hash: u64, mut index: usize) -> Entry {
+        if self.len.saturating_mul(8) >= self.slots.len().saturating_mul(7) {
+            if self.slots.len() >= self.slots_max {
+                return Entry::Full(self.victim(hash));
+            }
+            self.resize(self.slots.len().saturating_mul(2));
+            index = self.home(hash);
+            while self.slots.get(index).is_some_and(|s| s.hot.flags & flag::USED != 0) {
+                index = self.next(index);
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = Slot { key: *key, hot: Hot { flags: flag::USED, ..Hot::default() } };
+            self.len = self.len.saturating_add(1);
+        }
+        Entry::New(index)
+    }
+
+    /// The least valuable flow near `hash`: unanswered before answered, then the idlest.
+    fn victim(&self, hash: u64) -> usize {
+        let mut index = self.home(hash);
+        let mut best = (true, u64::MAX, index);
+        for _ in 0..VICTIM_WINDOW {
+            if let Some(slot) = self.slots.get(index).filter(|s| s.hot.has(flag::USED)) {
+                let worth = (slot.hot.has(flag::ANSWERED), slot.hot.last_seen_s(), index);
+                best = best.min(worth);
+            }
+            index = self.next(index);
+        }
+        best.2
+    }
+
+    /// Removes the flow at `index`; flows behind it move up, so no tombstone is left.
+    pub fn remove(&mut self, index: usize) {
+        let mut hole = index;
+        let mut next = self.next(hole);
+        while let Some(slot) = self.slots.get(next).copied() {
+            if !slot.hot.has(flag::USED) {
+                break;
+            }
+            let home = self.home(slot.key.unpack().hash(self.seed));
+            // The flow may move into the hole if the hole lies between its home and its place.
+            let mask = self.slots.len().wrapping_sub(1);
+            let from_home = next.wrapping_sub(home) & mask;
+            let from_hole = next.wrapping_sub(hole) & mask;
+            if from_home >= from_hole {
+                if let Some(to) = self.slots.get_mut(hole) {
+                    *to = slot;
+                }
+                hole = next;
+            }
+            next = self.next(next);
+        }
+        if let Some(slot) = self.slots.get_mut(hole) {
+            slot.hot = Hot::default();
+        }
+        self.len = self.len.saturating_sub(1);
+    }
+
+    fn resize(&mut self, slots: usize) {
+        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); slots]);
+        self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
+        self.hand = 0;
+        for slot in old.iter().filter(|s| s.hot.has(flag::USED)) {
+            let mut index = self.home(slot.key.unpack().hash(self.seed));
+            while self.slots.get(index).is_some_and(|s| s.hot.has(flag::USED)) {
+                index = self.next(index);
+            }
+            if let Some(to) = self.slots.get_mut(index) {
+                *to = *slot;
+            }
+        }
+    }
+
+    /// Gives memory back once nearly all flows are gone.
+    pub fn shrink(&mut self) {
+        let wanted = self.len.saturating_mul(4).max(SLOTS_MIN).next_power_of_two();
+        if wanted.saturating_mul(2) < self.slots.len() {
+            self.resize(wanted);
+        }
+    }
+
+    /// Moves the hand over the next `slots` slots and names the first flow for which `over` holds;
+    /// `None` once the stretch is done. `slots` is reduced by what was looked at.
+    pub fn sweep(&mut self, slots: &mut usize, mut over: impl FnMut(&mut Hot) -> bool) -> Option<usize> {
+        while *slots > 0 {
+            let index = self.hand & self.slots.len().wrapping_sub(1);
+            let slot = self.slots.get_mut(index)?;
+            if slot.hot.has(flag::USED) && over(&mut slot.hot) {
+                // The hand stays: removing this flow may move another one here.
+                return Some(index);
+            }
+            self.hand = index.wrapping_add(1);
+            *slots = slots.wrapping_sub(1);
+        }
+        None
+    }
+
+    /// Indices of all flows, in table order.
+    pub fn used(&self) -> Vec<usize> {
+        let used = self.slots.iter().enumerate().filter(|(_, s)| s.hot.has(flag::USED));
+        used.map(|(index, _)| index).collect()
+    }
+}
+
+/// Hint, not an access: no address is read, and any address is allowed.
+#[inline]
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the one prefetch hint of the packet path")]
+fn prefetch<T>(at: &T) {
+    // SAFETY: PREFETCHT0 reads nothing architecturally and never faults (Intel SDM vol. 2B).
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            std::ptr::from_ref(at).cast(),
+        );
+    }
+}
+
+#[inline]
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch<T>(_at: &T) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn key(n: u32) -> FlowKey {
+        let octets = mapped(n.to_be_bytes());
+        FlowKey { lo: octets, hi: mapped([9, 9, 9, 9]), lo_port: 1, hi_port: 2, realm: Realm(3), protocol: 6, v6: false }
+    }
+
+    #[test]
+    fn slots_have_the_size_that_the_budget_counts_with() {
+        assert_eq!(size_of::<Slot<Key4>>(), 64, "one cache line");
+        assert_eq!(size_of::<Slot<Key6>>(), 88);
+    }
+
+    #[test]
+    fn a_packed_key_unpacks_to_itself() {
+        let k = key(0x0102_0304);
+        assert_eq!(Key4::pack(&k).unpack(), k);
+        let k6 = FlowKey { v6: true, ..k };
+        assert_eq!(Key6::pack(&k6).unpack(), k6);
+    }
+
+    #[test]
+    fn agrees_with_a_set_through_growth_and_removal() {
+        let mut table: Table<Key4> = Table::new(1 << 16, 7);
+        let mut known = HashSet::new();
+        let mut x = 1u32;
+        for step in 0..60_000u32 {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let k = key((x >> 8) % 20_000);
+            match table.enter(&Key4::pack(&k), k.hash(7)) {
+                Entry::Known(i) => {
+                    assert!(known.contains(&k), "step {step}");
+                    if x & 1 == 0 {
+                        table.remove(i);
+                        known.remove(&k);
+                    }
+                }
+                Entry::New(_) => assert!(known.insert(k), "step {step}"),
+                Entry::Full(_) => unreachable!("the cap is far away"),
+            }
+        }
+        assert_eq!(table.len(), known.len());
+        assert_eq!(table.used().len(), known.len());
+    }
+
+    #[test]
+    fn at_the_cap_it_names_a_victim_and_does_not_grow() {
+        let mut table: Table<Key4> = Table::new(64, 1);
+        let mut n = 0;
+        let victim = loop {
+            let k = key(n);
+            match table.enter(&Key4::pack(&k), k.hash(1)) {
+                Entry::New(i) => table.slot(i).unwrap().hot.minute = n,
+                Entry::Full(i) => break i,
+                Entry::Known(_) => unreachable!(),
+            }
+            n += 1;
+        };
+        assert_eq!((n, table.capacity()), (56, 64), "7/8 of the slots");
+        table.remove(victim);
+        assert!(matches!(table.enter(&Key4::pack(&key(n)), key(n).hash(1)), Entry::New(_)));
+    }
+}
