@@ -13,7 +13,7 @@ use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 pub struct Block {
     /// Position in the run, from 0.
     pub index: u64,
-    /// Read buffers; frames point into them. Reassembled packets append theirs.
+    /// Read buffers; frames point into them.
     pub chunks: Vec<Arc<Vec<u8>>>,
     /// Frames in the order of the run.
     pub frames: Vec<Frame>,
@@ -45,6 +45,12 @@ pub struct Frame {
 }
 
 impl Block {
+    /// Forgets the frames and lets go of the chunks.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.chunks.clear();
+    }
+
     /// The octets of a frame; empty if the frame is not of this block.
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
         self.slice(frame.chunk, frame.offset, frame.captured)
@@ -84,7 +90,9 @@ impl FlowKey {
     /// The key of a packet from `src` to `dst`, and whether `src` is the higher endpoint.
     #[inline]
     pub fn new(realm: Realm, protocol: u8, src: ([u8; 16], u16), dst: ([u8; 16], u16), v6: bool) -> (Self, bool) {
-        let from_hi = src > dst;
+        // One 128-bit comparison in network order, not a byte-wise one: this is the hot path.
+        let (a, b) = (u128::from_be_bytes(src.0), u128::from_be_bytes(dst.0));
+        let from_hi = a > b || (a == b && src.1 > dst.1);
         let (lo, hi) = if from_hi { (dst, src) } else { (src, dst) };
         let key = Self { lo: lo.0, hi: hi.0, lo_port: lo.1, hi_port: hi.1, realm, protocol, v6 };
         (key, from_hi)
@@ -220,15 +228,48 @@ pub struct Neighbor {
     pub mac: MacAddr,
 }
 
+/// Number of the chunk that means [`Decoded::extra`]: blocks are shared between threads, so
+/// reassembled octets cannot be appended to them. A block never has so many chunks.
+pub const EXTRA_CHUNK: u16 = 0x8000;
+
 /// What became of the frames of a block.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    /// Packets, sorted by frame; a frame has at most one (the innermost).
+    /// Packets, sorted by frame. A frame has at most one of its own (the innermost); the frame
+    /// that completes a datagram, or at which a datagram is given up, has that one as well.
     pub packets: Vec<Packet>,
     /// ARP and NDP facts, sorted by frame.
     pub neighbors: Vec<Neighbor>,
     /// Fragments awaiting the others; the stitcher turns complete sets into packets.
     pub fragments: Vec<Fragment>,
+    /// Octets of reassembled datagrams, addressed as chunk [`EXTRA_CHUNK`].
+    pub extra: Vec<u8>,
+}
+
+impl Decoded {
+    /// Forgets everything but keeps the memory.
+    pub fn clear(&mut self) {
+        self.packets.clear();
+        self.neighbors.clear();
+        self.fragments.clear();
+        self.extra.clear();
+    }
+
+    /// The captured TCP or UDP payload of a packet of this block.
+    #[inline]
+    pub fn payload<'a>(&'a self, block: &'a Block, packet: &Packet) -> &'a [u8] {
+        self.slice(block, packet.chunk, packet.payload, packet.payload_captured)
+    }
+
+    /// `len` octets at `offset` of a chunk, be it read or reassembled; empty if they are not there.
+    #[inline]
+    pub fn slice<'a>(&'a self, block: &'a Block, chunk: u16, offset: u32, len: u32) -> &'a [u8] {
+        if chunk != EXTRA_CHUNK {
+            return block.slice(chunk, offset, len);
+        }
+        let (offset, len) = (offset as usize, len as usize);
+        self.extra.get(offset..).and_then(|rest| rest.get(..len)).unwrap_or_default()
+    }
 }
 
 /// One IP fragment (RFC 791 §3.2, RFC 8200 §4.5), where it lies and where it goes.
@@ -241,7 +282,9 @@ pub struct Fragment {
     /// Offset of the fragment's data in its chunk.
     pub data: u32,
     /// Octets of it captured.
-    pub len: u32,
+    pub captured: u32,
+    /// Octets of it on the wire, by the length in the header.
+    pub wire: u32,
     /// Offset in the datagram, in octets.
     pub offset: u32,
     /// More fragments follow.

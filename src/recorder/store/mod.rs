@@ -1,1 +1,3 @@
 //! SQLite: usage, findings, coverage, outbox.
+
+pub mod rows;

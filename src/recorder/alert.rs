@@ -1,0 +1,1 @@
+//! When a finding becomes an alert.
