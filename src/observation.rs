@@ -338,6 +338,9 @@ impl FlowState {
     /// Copies of the same bytes differed.
     pub const CONFLICT: u16 = 1 << 8;
 
+    /// The run ended before the flow did.
+    pub const OPEN: u16 = 1 << 9;
+
     /// `true` if all `bits` are set.
     pub fn has(self, bits: u16) -> bool {
         self.0 & bits == bits

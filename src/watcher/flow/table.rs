@@ -228,6 +228,11 @@ impl<K: Key> Table<K> {
         table
     }
 
+    /// Seed that the hashes of its keys were made with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Flows in the table.
     pub fn len(&self) -> usize {
         self.len

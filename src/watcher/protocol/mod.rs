@@ -345,6 +345,7 @@ pub mod ja4;
 pub mod kerberos;
 pub mod local;
 pub mod ntlm;
+pub mod parser;
 pub mod quic;
 pub mod socks;
 pub mod starttls;

@@ -1,0 +1,179 @@
+//! What DNS answers say of addresses: names for flows that carry none.
+//!
+//! In: questions and answers in the order of the run. Out: the name under which a client came to
+//! know an address, and how far that can be believed.
+//! Never: names a flow from an answer that another host asked for, or nobody, as if it were sure.
+//! Limits: [`ADDRESSES_MAX`] addresses a generation, [`NAMES_MAX`] names an address,
+//! [`QUESTIONS_MAX`] questions in flight; the oldest generation goes first, and is counted.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rapidhash::fast::RandomState;
+
+use crate::types::{Realm, Timestamp};
+
+/// Addresses remembered in the younger of two generations; about 100 bytes each.
+pub const ADDRESSES_MAX: usize = 250_000;
+
+/// Names remembered of one address for one client. More means a shared front: see `Belief`.
+pub const NAMES_MAX: usize = 4;
+
+/// Questions without an answer yet.
+pub const QUESTIONS_MAX: usize = 65_536;
+
+/// Time past its TTL for which an answer still names new flows: programs and resolvers keep
+/// addresses longer than they should, browsers at least a minute (measured by others at one to
+/// ten minutes for 95 % of late connections).
+pub const GRACE_S: u64 = 300;
+
+/// How far a name from DNS can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Belief {
+    /// This client asked for it, and for nothing else that lives there.
+    Likely,
+    /// Unasked, asked by somebody else, or one of several names of the address.
+    Possible,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    name: Arc<str>,
+    from: Timestamp,
+    until: Timestamp,
+    asked: bool,
+}
+
+type Key = (Realm, IpAddr, IpAddr);
+
+/// Answers by client and address, and which questions are open.
+#[derive(Debug, Default)]
+pub struct Names {
+    young: HashMap<Key, Vec<Known>, RandomState>,
+    old: HashMap<Key, Vec<Known>, RandomState>,
+    /// By address alone: the last name anybody was told.
+    anybody: HashMap<(Realm, IpAddr), Known, RandomState>,
+    questions: HashMap<(Realm, IpAddr, u16, u16), (Arc<str>, Timestamp), RandomState>,
+    /// ECH configurations handed out: name to the time they hold.
+    ech: HashMap<Arc<str>, Timestamp, RandomState>,
+    /// Generations dropped because the cap was met.
+    pub dropped: u64,
+}
+
+impl Names {
+    /// `client` asked for `name` from `port` with message id `id`.
+    pub fn question(&mut self, realm: Realm, client: IpAddr, port: u16, id: u16, name: &Arc<str>, at: Timestamp) {
+        if self.questions.len() >= QUESTIONS_MAX {
+            self.questions.clear();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        self.questions.insert((realm, client, port, id), (name.clone(), at));
+    }
+
+    /// `client` was told that `name` lives at `addr` for `ttl_s` seconds.
+    #[expect(clippy::too_many_arguments, reason = "one DNS answer has as many parts")]
+    pub fn answer(&mut self, realm: Realm, client: IpAddr, port: u16, id: u16, name: &Arc<str>, addr: IpAddr, ttl_s: u32, at: Timestamp) {
+        let asked = self.questions.get(&(realm, client, port, id)).is_some_and(|(q, _)| q == name);
+        let keep_s = u64::from(ttl_s).saturating_add(GRACE_S);
+        let until = Timestamp(at.0.saturating_add(keep_s.saturating_mul(Timestamp::SECOND)));
+        let known = Known { name: name.clone(), from: at, until, asked };
+        if self.anybody.len() >= ADDRESSES_MAX {
+            self.anybody.clear();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        self.anybody.insert((realm, addr), known.clone());
+        if self.young.len() >= ADDRESSES_MAX {
+            self.old = std::mem::take(&mut self.young);
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        let names = self.young.entry((realm, client, addr)).or_default();
+        names.retain(|k| k.name != known.name);
+        if names.len() >= NAMES_MAX {
+            names.remove(0);
+        }
+        names.push(known);
+    }
+
+    /// An HTTPS record of `name` carried an ECH configuration.
+    pub fn ech(&mut self, name: &Arc<str>, ttl_s: u32, at: Timestamp) {
+        let keep_s = u64::from(ttl_s).saturating_add(GRACE_S);
+        if self.ech.len() >= ADDRESSES_MAX {
+            self.ech.clear();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        let until = Timestamp(at.0.saturating_add(keep_s.saturating_mul(Timestamp::SECOND)));
+        self.ech.insert(name.clone(), until);
+    }
+
+    /// `true` if anybody was lately told how to hide hellos to `name`.
+    pub fn offers_ech(&self, name: &str, at: Timestamp) -> bool {
+        self.ech.get(name).is_some_and(|until| at <= *until)
+    }
+
+    /// The name under which `client` most likely went to `addr` at `at`.
+    pub fn name(&self, realm: Realm, client: IpAddr, addr: IpAddr, at: Timestamp) -> Option<(Arc<str>, Belief)> {
+        // A flow's first packet is known to the second only: an answer in that second counts.
+        let late = Timestamp(at.0.saturating_add(Timestamp::SECOND));
+        let holds = |k: &&Known| k.from <= late && at <= k.until;
+        let key = (realm, client, addr);
+        let own = self.young.get(&key).or_else(|| self.old.get(&key));
+        if let Some(names) = own {
+            let mut fit = names.iter().rev().filter(holds);
+            if let Some(last) = fit.next() {
+                let alone = fit.next().is_none();
+                let belief = if alone && last.asked { Belief::Likely } else { Belief::Possible };
+                return Some((last.name.clone(), belief));
+            }
+        }
+        let anybody = self.anybody.get(&(realm, addr)).filter(holds)?;
+        Some((anybody.name.clone(), Belief::Possible))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const R: Realm = Realm(0);
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn s(seconds: u64) -> Timestamp {
+        Timestamp(seconds * Timestamp::SECOND)
+    }
+
+    #[test]
+    fn an_answer_names_flows_of_its_asker_within_ttl_and_grace() {
+        let mut names = Names::default();
+        let name: Arc<str> = Arc::from("api.example");
+        names.question(R, ip(1), 5000, 7, &name, s(10));
+        names.answer(R, ip(1), 5000, 7, &name, ip(80), 60, s(11));
+        let likely = Some((name.clone(), Belief::Likely));
+        let possible = Some((name.clone(), Belief::Possible));
+        let cases = [
+            ("at once", ip(1), 11, likely.clone()),
+            ("in the same second", ip(1), 10, likely.clone()),
+            ("before", ip(1), 5, None),
+            ("within grace", ip(1), 11 + 60 + GRACE_S, likely),
+            ("too late", ip(1), 12 + 60 + GRACE_S, None),
+            ("somebody else", ip(2), 12, possible),
+        ];
+        for (case, client, at, expected) in cases {
+            assert_eq!(names.name(R, client, ip(80), s(at)), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn unasked_or_shared_is_only_possible() {
+        let mut names = Names::default();
+        let (a, b): (Arc<str>, Arc<str>) = (Arc::from("a.example"), Arc::from("b.example"));
+        names.answer(R, ip(1), 5000, 7, &a, ip(80), 60, s(11));
+        assert_eq!(names.name(R, ip(1), ip(80), s(12)), Some((a.clone(), Belief::Possible)));
+        names.question(R, ip(1), 5000, 8, &b, s(12));
+        names.answer(R, ip(1), 5000, 8, &b, ip(80), 60, s(12));
+        assert_eq!(names.name(R, ip(1), ip(80), s(13)), Some((b, Belief::Possible)));
+    }
+}

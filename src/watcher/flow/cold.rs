@@ -1,0 +1,102 @@
+//! What a flow keeps while it is read or has a name; a flow that only counts has none.
+
+use super::work::Work;
+use crate::observation::{NameSource, TextId};
+use crate::types::{MacAddr, Timestamp};
+
+/// Facts of one flow that most packets do not touch.
+#[derive(Debug)]
+pub struct Cold {
+    /// First and last packet counted since the last delta, exact.
+    pub first: Timestamp,
+    /// Last packet counted.
+    pub last: Timestamp,
+    /// Frame that the record was made for: the first one with payload.
+    pub first_frame: u64,
+    /// Frame that named the flow.
+    pub name_frame: u64,
+    /// Last frame.
+    pub last_frame: u64,
+    /// Parser and streams while it is read.
+    pub work: Option<Box<Work>>,
+    /// Name, kept in the interner.
+    pub name: TextId,
+    /// JA4, kept.
+    pub ja4: TextId,
+    /// User agent, kept.
+    pub user_agent: TextId,
+    /// Octets of the hello.
+    pub hello_bytes: u32,
+    /// How the name was said.
+    pub source: NameSource,
+    /// Bits of [`crate::observation::FlowState`] that only a cold record knows.
+    pub state: u16,
+    /// MAC of the client's frames; zero if unknown.
+    pub mac: MacAddr,
+}
+
+impl Cold {
+    /// A record of a flow first read at `frame`.
+    pub fn new(now: Timestamp, frame: u64, mac: MacAddr) -> Self {
+        Self {
+            first: now,
+            last: now,
+            first_frame: frame,
+            name_frame: 0,
+            last_frame: frame,
+            work: None,
+            name: TextId::NONE,
+            ja4: TextId::NONE,
+            user_agent: TextId::NONE,
+            hello_bytes: 0,
+            source: NameSource::None,
+            state: 0,
+            mac,
+        }
+    }
+
+    /// `true` if anything is known that a delta should carry.
+    pub fn says_something(&self) -> bool {
+        !(self.name.is_none() && self.ja4.is_none() && self.user_agent.is_none())
+    }
+}
+
+/// Records by number, freed ones reused.
+#[derive(Debug, Default)]
+pub struct Slab {
+    records: Vec<Option<Cold>>,
+    free: Vec<u32>,
+}
+
+impl Slab {
+    /// Records in use.
+    pub fn len(&self) -> usize {
+        self.records.len().saturating_sub(self.free.len())
+    }
+
+    /// Stores a record; its number.
+    pub fn insert(&mut self, cold: Cold) -> u32 {
+        if let Some(index) = self.free.pop() {
+            if let Some(place) = self.records.get_mut(index as usize) {
+                *place = Some(cold);
+            }
+            return index;
+        }
+        let index = u32::try_from(self.records.len()).unwrap_or(super::table::NO_COLD);
+        self.records.push(Some(cold));
+        index
+    }
+
+    /// The record of that number.
+    #[inline]
+    pub fn get(&mut self, index: u32) -> Option<&mut Cold> {
+        self.records.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Takes a record out.
+    pub fn remove(&mut self, index: u32) -> Option<Cold> {
+        let cold = self.records.get_mut(index as usize)?.take()?;
+        self.free.push(index);
+        Some(cold)
+    }
+}

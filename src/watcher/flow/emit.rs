@@ -1,0 +1,230 @@
+//! Metadata to facts: borrowed bytes become numbered texts, names become plain.
+//!
+//! In: what parsers say. Out: [`Event`]s for the flow to act on, in order.
+//! Never: lets a byte through that is not printable ASCII; keeps a path, a body or a secret.
+//! Limits: texts are cut at [`TEXT_MAX`].
+
+use super::texts::Texts;
+use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, TextId};
+use crate::types::{MacAddr, NAME_MAX, plain_name};
+use crate::watcher::protocol::{HelloTransport, HostSource, Metadata};
+
+/// Longest user agent, vendor class or account name kept.
+pub const TEXT_MAX: usize = 256;
+
+/// What a parser said, ready to be sent, and what it means for the flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// The fact to send.
+    pub fact: Option<Fact>,
+    /// The flow has this name from now on.
+    pub naming: Option<Naming>,
+    /// Something to count.
+    pub anomaly: Option<&'static str>,
+}
+
+/// What names a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Naming {
+    /// The name; `NONE` if only fingerprint or program are known.
+    pub name: TextId,
+    /// How it was said.
+    pub source: NameSource,
+    /// JA4, or `NONE`.
+    pub ja4: TextId,
+    /// User agent, or `NONE`.
+    pub user_agent: TextId,
+    /// Octets of the hello.
+    pub hello_bytes: u32,
+    /// Several names at once on one connection.
+    pub multiplexed: bool,
+}
+
+/// Printable ASCII of `raw`, at most [`TEXT_MAX`]; anything else becomes `?`.
+fn text(texts: &mut Texts, raw: &[u8]) -> TextId {
+    let mut buf = [0u8; TEXT_MAX];
+    let mut len = 0usize;
+    for (to, &from) in buf.iter_mut().zip(raw) {
+        *to = if (0x20..0x7f).contains(&from) { from } else { b'?' };
+        len = len.saturating_add(1);
+    }
+    let plain = buf.get(..len).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default();
+    texts.intern(plain)
+}
+
+/// UTF-8 of `raw` without control characters, at most [`TEXT_MAX`] octets: names of people and
+/// machines are not always ASCII.
+fn person(texts: &mut Texts, raw: &[u8]) -> TextId {
+    let raw = raw.get(..TEXT_MAX).unwrap_or(raw);
+    let lossy = String::from_utf8_lossy(raw);
+    if lossy.chars().any(char::is_control) {
+        let plain: String = lossy.chars().filter(|c| !c.is_control()).collect();
+        return texts.intern(&plain);
+    }
+    texts.intern(&lossy)
+}
+
+fn name(texts: &mut Texts, raw: &[u8]) -> TextId {
+    if raw == b"." {
+        return texts.intern(".");
+    }
+    let mut buf = [0u8; NAME_MAX];
+    plain_name(raw, &mut buf).map_or(TextId::NONE, |n| texts.intern(n))
+}
+
+fn optional(texts: &mut Texts, raw: Option<&[u8]>) -> TextId {
+    raw.map_or(TextId::NONE, |r| person(texts, r))
+}
+
+/// Turns what a parser says into an event.
+pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event {
+    let mut event = Event { fact: None, naming: None, anomaly: None };
+    event.fact = Some(match metadata {
+        Metadata::Hello(hello) => {
+            let server = hello.server_name.map_or(TextId::NONE, |n| name(texts, n));
+            if server.is_none() && hello.server_name.is_some() {
+                event.anomaly = Some("name_unusable");
+            }
+            let ja4 = text(texts, hello.ja4.as_bytes());
+            let source = match hello.transport {
+                HelloTransport::Quic => NameSource::QuicSni,
+                HelloTransport::Tls | HelloTransport::Dtls => NameSource::Sni,
+            };
+            event.naming = Some(Naming {
+                name: server,
+                source,
+                ja4,
+                user_agent: TextId::NONE,
+                hello_bytes: hello.length,
+                multiplexed: false,
+            });
+            Fact::Hello(Hello {
+                transport: hello.transport,
+                name: server,
+                alpn: text(texts, hello.alpn.as_bytes()),
+                ja4,
+                version: hello.version,
+                ech: hello.ech,
+                esni: hello.esni,
+                grease: hello.grease,
+                mac,
+            })
+        }
+        Metadata::CertificateName(raw) => {
+            let server = name(texts, raw);
+            event.naming = Some(Naming {
+                name: server,
+                source: NameSource::Certificate,
+                ja4: TextId::NONE,
+                user_agent: TextId::NONE,
+                hello_bytes: 0,
+                multiplexed: false,
+            });
+            Fact::CertificateName(server)
+        }
+        Metadata::DnsQuery(question) => Fact::DnsQuery {
+            name: name(texts, question.name),
+            rtype: question.rtype,
+            id: question.id,
+        },
+        Metadata::DnsAddress { question, addr, ttl_s } => Fact::DnsAddress {
+            name: name(texts, question.name),
+            addr: *addr,
+            ttl_s: *ttl_s,
+            id: question.id,
+        },
+        Metadata::DnsEch { question, public_name, ttl_s } => Fact::DnsEch {
+            name: name(texts, question.name),
+            public_name: name(texts, public_name),
+            ttl_s: *ttl_s,
+        },
+        Metadata::DnsResponse { question, rcode } => {
+            Fact::DnsResponse { name: name(texts, question.name), rcode: *rcode }
+        }
+        Metadata::LocalName(local) => Fact::LocalName {
+            protocol: local.protocol,
+            announced: local.announced,
+            name: person(texts, local.name),
+            addr: local.addr,
+        },
+        Metadata::HttpRequest(request) => {
+            let host = request.host.map_or(TextId::NONE, |h| name(texts, h));
+            if host.is_none() && request.host.is_some() {
+                event.anomaly = Some("name_unusable");
+            }
+            let user_agent = text(texts, request.user_agent);
+            event.naming = Some(Naming {
+                name: host,
+                source: match request.source {
+                    HostSource::Host | HostSource::AbsoluteUri => NameSource::HttpHost,
+                    HostSource::Connect => NameSource::Connect,
+                    HostSource::Authority => NameSource::Authority,
+                },
+                ja4: TextId::NONE,
+                user_agent,
+                hello_bytes: 0,
+                multiplexed: request.version == 20,
+            });
+            Fact::Http(Http {
+                version: request.version,
+                method: text(texts, request.method),
+                host,
+                source: request.source,
+                user_agent,
+                api: request.api,
+                sdk: request.sdk,
+                websocket: request.websocket,
+                prefetch: request.prefetch,
+                embedded: request.embedded,
+                mac,
+            })
+        }
+        Metadata::HttpResponse(r) => {
+            if r.api.is_none() && !r.streamed {
+                return event_without_fact(event);
+            }
+            Fact::HttpAnswer { status: r.status, streamed: r.streamed, api: r.api }
+        }
+        Metadata::Api(api) => Fact::Api(*api),
+        Metadata::SocksTarget { host, port } => {
+            let host = name(texts, host);
+            event.naming = Some(Naming {
+                name: host,
+                source: NameSource::Socks,
+                ja4: TextId::NONE,
+                user_agent: TextId::NONE,
+                hello_bytes: 0,
+                multiplexed: false,
+            });
+            Fact::SocksTarget { host, port: *port }
+        }
+        Metadata::ProxySource { addr } => Fact::ProxySource(*addr),
+        Metadata::Dhcp(dhcp) => Fact::Dhcp(Dhcp {
+            version: dhcp.version,
+            message: dhcp.message,
+            from_client: dhcp.from_client,
+            mac: dhcp.mac,
+            addr: dhcp.addr,
+            host_name: optional(texts, dhcp.host_name),
+            fqdn: optional(texts, dhcp.fqdn),
+            vendor_class: optional(texts, dhcp.vendor_class),
+            lease_s: dhcp.lease_s,
+        }),
+        Metadata::Account { source, user, domain } => Fact::Account {
+            source: *source,
+            user: person(texts, user),
+            domain: person(texts, domain),
+        },
+        Metadata::ServerHello { .. } => return event_without_fact(event),
+        Metadata::Anomaly(what) => {
+            event.anomaly = Some(what);
+            return event_without_fact(event);
+        }
+    });
+    event
+}
+
+fn event_without_fact(mut event: Event) -> Event {
+    event.fact = None;
+    event
+}

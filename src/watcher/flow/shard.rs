@@ -1,0 +1,882 @@
+//! One logical shard: a sixteenth of all flows, and what its packets do to them.
+//!
+//! In: packets of this shard in the order of the run, and the passing of time.
+//! Out: observations. Never: depends on which thread runs it, or on any other shard, so that the
+//! output is the same for any number of watchers; that is why the caps live here.
+//! Limits: [`Limits`].
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use rapidhash::fast::RandomState;
+
+use super::cold::{Cold, Slab};
+use super::counters::FlowCounters;
+use super::emit::{self, Event, Naming};
+use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
+use super::texts::Texts;
+use super::work::{Outcome, Work};
+use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order, TextId};
+use crate::types::{Direction, MacAddr, Realm, Timestamp};
+use crate::watcher::packet::{Frame, Neighbor, NeighborSource, Packet, tcp_flags};
+use crate::watcher::protocol::parser::{self, Verdict};
+use crate::watcher::protocol::{Metadata, Protocol, quic};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Payload packets of a flow that the probe looks at: a banner, a greeting and the first words
+/// of each side; what has not spoken by then never does.
+const PROBES_MAX: u8 = 6;
+
+/// A sequence number further ahead than this is a new beginning, not a loss: more than any
+/// receive window in use.
+const JUMP_MAX: u32 = 64 << 20;
+
+/// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
+const SWEEP_ROUND_S: u64 = 16;
+
+/// Addresses whose MAC was told already, to tell each once in ten minutes.
+const NEIGHBORS_MAX: usize = 4_096;
+
+/// Seconds after which a known neighbour is told again.
+const NEIGHBOR_REPEAT_S: u64 = 600;
+
+/// Caps of one shard, and seconds of silence after which a flow is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Flows of one address family.
+    pub flows_max: usize,
+    /// Flows being read or named at once.
+    pub cold_max: usize,
+    /// Bytes that streams may hold.
+    pub stream_bytes_max: usize,
+    /// TCP without a name.
+    pub tcp_idle_s: u64,
+    /// TCP with a name: long pauses are normal between two prompts.
+    pub named_idle_s: u64,
+    /// TCP that nobody answered.
+    pub unanswered_s: u64,
+    /// TCP after FIN or RST.
+    pub closed_s: u64,
+    /// UDP.
+    pub udp_idle_s: u64,
+    /// UDP of one question and one answer (DNS, DHCP).
+    pub datagram_idle_s: u64,
+}
+
+impl Limits {
+    /// Limits for `flows` flows in all shards together.
+    pub fn of(flows: usize) -> Self {
+        let each = flows / super::SHARDS;
+        Self {
+            flows_max: each,
+            cold_max: each,
+            stream_bytes_max: 16 << 20,
+            tcp_idle_s: 600,
+            named_idle_s: 3_600,
+            unanswered_s: 60,
+            closed_s: 10,
+            udp_idle_s: 180,
+            datagram_idle_s: 15,
+        }
+    }
+}
+
+/// Where a shard puts what it has to say.
+pub struct Outlet<'o> {
+    /// Interner of the watcher.
+    pub texts: &'o mut Texts,
+    /// Observations of this batch.
+    pub observations: &'o mut Vec<Observation>,
+    /// Counters of the watcher.
+    pub counters: &'o mut FlowCounters,
+    /// Frame of the block being handled, for what has no packet of its own.
+    pub at_frame: u32,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Shard {
+    v4: Table<Key4>,
+    v6: Table<Key6>,
+    rest: Rest,
+}
+
+/// Everything of a shard but the tables, so that a table and this can be borrowed at once.
+#[derive(Debug)]
+struct Rest {
+    index: u8,
+    limits: Limits,
+    cold: Slab,
+    born: u32,
+    stream_bytes: usize,
+    swept_s: u64,
+    works: Vec<Box<Work>>,
+    events: Vec<Event>,
+    neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
+}
+
+/// A packet with everything that goes with it.
+#[derive(Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The packet.
+    pub packet: &'a Packet,
+    /// Its frame.
+    pub frame: &'a Frame,
+    /// Captured payload.
+    pub payload: &'a [u8],
+    /// Source and destination MAC; zero if the link has none.
+    pub macs: [MacAddr; 2],
+}
+
+impl Shard {
+    /// An empty shard; `seed` is that of the packets' hashes.
+    pub fn new(index: u8, limits: Limits, seed: u64) -> Self {
+        Self {
+            v4: Table::new(limits.flows_max, seed),
+            v6: Table::new(limits.flows_max, seed),
+            rest: Rest {
+                index,
+                limits,
+                cold: Slab::default(),
+                born: 0,
+                stream_bytes: 0,
+                swept_s: 0,
+                works: Vec::new(),
+                events: Vec::new(),
+                neighbors: HashMap::default(),
+            },
+        }
+    }
+
+    /// Flows now in the tables.
+    pub fn flows(&self) -> usize {
+        self.v4.len().saturating_add(self.v6.len())
+    }
+
+    /// Bytes of the tables and of what streams hold.
+    pub fn bytes(&self) -> usize {
+        let cold = self.rest.cold.len().saturating_mul(size_of::<Cold>());
+        let tables = self.v4.bytes().saturating_add(self.v6.bytes());
+        tables.saturating_add(cold).saturating_add(self.rest.stream_bytes)
+    }
+
+    /// Fetches the line of a packet that comes soon.
+    #[inline]
+    pub fn prefetch(&self, packet: &Packet) {
+        if packet.key.v6 {
+            self.v6.prefetch(packet.hash);
+        } else {
+            self.v4.prefetch(packet.hash);
+        }
+    }
+
+    /// Counts a packet and lets its flow's parser read it.
+    #[inline]
+    pub fn packet(&mut self, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+        if arrival.packet.key.v6 {
+            self.rest.packet(&mut self.v6, arrival, out);
+        } else {
+            self.rest.packet(&mut self.v4, arrival, out);
+        }
+    }
+
+    /// Tells who owns an address, unless it was told lately.
+    pub fn neighbor(&mut self, neighbor: &Neighbor, frame: &Frame, out: &mut Outlet<'_>) {
+        self.rest.neighbor(neighbor, frame, out);
+    }
+
+    /// Time passes: flows that fell silent end, old counts are told.
+    pub fn tick(&mut self, now: Timestamp, out: &mut Outlet<'_>) {
+        let now_s = now.seconds();
+        let passed = now_s.saturating_sub(self.rest.swept_s);
+        if passed == 0 {
+            return;
+        }
+        self.rest.swept_s = now_s;
+        self.rest.sweep(&mut self.v4, passed, now_s, out);
+        self.rest.sweep(&mut self.v6, passed, now_s, out);
+    }
+
+    /// The run is over: every flow tells what it has and ends.
+    pub fn finish(&mut self, out: &mut Outlet<'_>) {
+        self.rest.finish(&mut self.v4, out);
+        self.rest.finish(&mut self.v6, out);
+        self.rest.neighbors.clear();
+    }
+}
+
+impl Rest {
+    #[inline]
+    fn packet<K: Key>(&mut self, table: &mut Table<K>, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+        let Arrival { packet, frame, .. } = *arrival;
+        let key = K::pack(&packet.key);
+        let mut index = self.enter(table, &key, arrival, out);
+        let restarts = table.slot(index).is_some_and(|s| restarts(&s.hot, packet));
+        if restarts {
+            self.close(table, index, out);
+            index = self.enter(table, &key, arrival, out);
+        }
+        let Some(slot) = table.slot(index) else { return };
+        let side = usize::from(packet.from_hi);
+        let now_s = frame.now.seconds();
+        let minute = frame.now.minute();
+        let hot = &mut slot.hot;
+        if hot.minute != minute || hot.input != frame.input || full(hot, side, packet) {
+            self.flush(&slot.key, hot, 0, out);
+            hot.minute = minute;
+            hot.input = frame.input;
+        }
+        let fresh = account(hot, side, packet);
+        note_state(hot, side, packet);
+        if packet.payload_wire > 0 || hot.cold != NO_COLD {
+            self.read(slot, arrival, out);
+        }
+        let hot = &mut slot.hot;
+        if hot.packets == [0, 0] {
+            hot.first_s = second(now_s);
+            if let Some(cold) = self.cold.get(hot.cold) {
+                cold.first = frame.now;
+            }
+        }
+        if let Some(b) = hot.bytes.get_mut(side) {
+            *b = b.saturating_add(fresh);
+        }
+        if let Some(b) = hot.ip_bytes.get_mut(side) {
+            *b = b.saturating_add(packet.ip_len);
+        }
+        if let Some(p) = hot.packets.get_mut(side) {
+            *p = p.saturating_add(1);
+        }
+        hot.last_s = second(now_s);
+    }
+
+    fn enter<K: Key>(&mut self, table: &mut Table<K>, key: &K, arrival: &Arrival<'_>, out: &mut Outlet<'_>) -> usize {
+        loop {
+            match table.enter(key, arrival.packet.hash) {
+                Entry::Known(index) => return index,
+                Entry::New(index) => {
+                    if let Some(slot) = table.slot(index) {
+                        self.born = self.born.wrapping_add(1);
+                        begin(&mut slot.hot, self.born, arrival);
+                        out.counters.flows = out.counters.flows.saturating_add(1);
+                    }
+                    return index;
+                }
+                Entry::Full(victim) => {
+                    out.counters.flows_evicted = out.counters.flows_evicted.saturating_add(1);
+                    self.close(table, victim, out);
+                }
+            }
+        }
+    }
+
+    /// Lets somebody read the packet, if anybody wants to.
+    fn read<K: Key>(&mut self, slot: &mut super::table::Slot<K>, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+        let Arrival { packet, frame, payload, .. } = *arrival;
+        let hot = &mut slot.hot;
+        if let Some(cold) = self.cold.get(hot.cold) {
+            cold.last = frame.now;
+            cold.last_frame = frame.number;
+            if cold.work.is_none() {
+                return;
+            }
+        } else if hot.flags & (flag::PROBING | flag::DATAGRAMS) == 0 {
+            return;
+        }
+        let mut work = self.cold.get(hot.cold).and_then(|c| c.work.take());
+        if work.is_none() {
+            if hot.has(flag::DATAGRAMS) {
+                self.datagram(&slot.key, hot, arrival, out);
+                return;
+            }
+            work = self.probe(hot, arrival, out);
+        }
+        let Some(mut work) = work else { return };
+        let from = direction(hot, packet);
+        self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
+        let mac = client_mac(from, arrival);
+        let (events, texts) = (&mut self.events, &mut *out.texts);
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        let mut outcome = if packet.key.protocol == TCP {
+            work.segment(from, packet, payload, &mut sink)
+        } else {
+            work.datagram(from, payload, &mut sink)
+        };
+        self.apply(&slot.key, hot, arrival, out);
+        let Some(cold) = self.cold.get(hot.cold) else { return };
+        if work.gap {
+            cold.state |= FlowState::GAP;
+        }
+        if work.conflict() {
+            cold.state |= FlowState::CONFLICT;
+        }
+        let named = cold.source == NameSource::Sni && !cold.name.is_none();
+        if outcome == Outcome::Going && named && matches!(work.parser, parser::Parser::Tls(_)) {
+            outcome = Outcome::Done;
+        }
+        let memory = work.memory();
+        if outcome == Outcome::Going && self.stream_bytes.saturating_add(memory) > self.limits.stream_bytes_max {
+            outcome = Outcome::Cap("stream_bytes");
+        }
+        if outcome == Outcome::Going {
+            self.stream_bytes = self.stream_bytes.saturating_add(memory);
+            cold.work = Some(work);
+            return;
+        }
+        out.counters.ended(&work, outcome);
+        if work.waits() && cold.name.is_none() {
+            cold.state |= FlowState::HELLO_INCOMPLETE;
+        }
+        self.retire(work);
+        self.settle(hot, out);
+    }
+
+    /// Keeps the allocation of a finished reader for the next flow.
+    fn retire(&mut self, work: Box<Work>) {
+        const SPARE: usize = 64;
+        if self.works.len() < SPARE {
+            self.works.push(work);
+        }
+    }
+
+    /// A flow that is neither read nor named needs no cold record.
+    fn settle(&mut self, hot: &mut Hot, out: &mut Outlet<'_>) {
+        let empty = self.cold.get(hot.cold).is_some_and(|c| c.work.is_none() && !c.says_something() && c.state == 0);
+        if empty {
+            self.drop_cold(hot, out);
+        }
+    }
+
+    fn drop_cold(&mut self, hot: &mut Hot, out: &mut Outlet<'_>) {
+        if let Some(cold) = self.cold.remove(hot.cold) {
+            for id in [cold.name, cold.ja4, cold.user_agent] {
+                out.texts.release(id);
+            }
+            if let Some(work) = cold.work {
+                self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
+                self.retire(work);
+            }
+        }
+        hot.cold = NO_COLD;
+    }
+
+    /// A protocol without memory: each datagram for itself.
+    fn datagram<K: Key>(&mut self, key: &K, hot: &mut Hot, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+        let Arrival { packet, payload, .. } = *arrival;
+        let (client, server) = ports(hot, packet);
+        let Some(protocol) = parser::datagram_protocol(client, server) else { return };
+        let from = direction(hot, packet);
+        let mac = client_mac(from, arrival);
+        let (events, texts) = (&mut self.events, &mut *out.texts);
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        let then = parser::datagram(protocol, from, payload, &mut sink);
+        if let crate::watcher::protocol::Then::NotThis(error) = then {
+            out.counters.parse_error(protocol_word(protocol), error);
+        }
+        self.apply(key, hot, arrival, out);
+    }
+
+    /// Asks who speaks here; a reader for it, or `None`.
+    fn probe(&mut self, hot: &mut Hot, arrival: &Arrival<'_>, out: &mut Outlet<'_>) -> Option<Box<Work>> {
+        let Arrival { packet, frame, payload, .. } = *arrival;
+        if payload.is_empty() {
+            return None;
+        }
+        hot.probes = hot.probes.saturating_add(1);
+        let from = direction(hot, packet);
+        let (_, port) = ports(hot, packet);
+        let found = match packet.key.protocol {
+            TCP => match parser::probe(from, payload, port) {
+                Verdict::Is(protocol, speaker) => Some((Some(protocol), speaker)),
+                Verdict::Undecided => Some((None, from)),
+                Verdict::Nobody => None,
+            },
+            _ => quic::looks_like(payload).then_some((Some(Protocol::Quic), Direction::Up)),
+        };
+        let Some((protocol, speaker)) = found else {
+            if hot.probes >= PROBES_MAX {
+                hot.flags &= !flag::PROBING;
+            }
+            return None;
+        };
+        hot.flags &= !flag::PROBING;
+        if self.cold.len() >= self.limits.cold_max {
+            out.counters.cold_full = out.counters.cold_full.saturating_add(1);
+            return None;
+        }
+        if speaker != from {
+            hot.flags ^= flag::CLIENT_HI;
+        }
+        let mut work = self.works.pop().unwrap_or_else(|| Box::new(Work::new(None, 0)));
+        *work = Work::new(protocol, port);
+        if packet.key.protocol == TCP {
+            let client_hi = usize::from(hot.has(flag::CLIENT_HI));
+            let me = usize::from(packet.from_hi);
+            // Where the other side stands, if anything was seen of it.
+            let other = me ^ 1;
+            if hot.flags & (flag::SEQ_KNOWN << other) != 0 {
+                let direction = if other == client_hi { Direction::Up } else { Direction::Down };
+                work.begin(direction, hot.next_seq.get(other).copied().unwrap_or(0));
+            }
+        }
+        let mac = client_mac(direction(hot, packet), arrival);
+        hot.cold = self.cold.insert(Cold::new(frame.now, frame.number, mac));
+        Some(work)
+    }
+
+    /// Acts on what the parser said: names the flow, sends the facts.
+    fn apply<K: Key>(&mut self, key: &K, hot: &mut Hot, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+        if self.events.is_empty() {
+            return;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            if let Some(what) = event.anomaly {
+                out.counters.anomaly(what);
+            }
+            if let Some(naming) = event.naming {
+                self.name(key, hot, &naming, arrival, out);
+            }
+            if let Some(fact) = event.fact {
+                let order = Order { frame: arrival.packet.frame, shard: self.index };
+                out.observations.push(Observation {
+                    order,
+                    input: arrival.frame.input,
+                    frame_number: arrival.frame.number,
+                    time: arrival.frame.now,
+                    flow: flow_ref(key, hot, self.index),
+                    fact,
+                });
+            }
+        }
+        self.events = events;
+    }
+
+    /// The flow has a name from here on; bytes so far belong to the name before.
+    fn name<K: Key>(&mut self, key: &K, hot: &mut Hot, naming: &Naming, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+        let Some(cold) = self.cold.get(hot.cold) else { return };
+        let had = cold.name;
+        let certificate_late = naming.source == NameSource::Certificate && !had.is_none();
+        let changes = !naming.name.is_none() && naming.name != had && !certificate_late;
+        if changes && !had.is_none() {
+            if naming.multiplexed && cold.source == NameSource::Authority {
+                cold.state |= FlowState::SHARED;
+            }
+            self.flush(key, hot, 0, out);
+        }
+        let Some(cold) = self.cold.get(hot.cold) else { return };
+        if changes {
+            out.texts.release(cold.name);
+            cold.name = out.texts.keep(naming.name);
+            cold.source = naming.source;
+            cold.name_frame = arrival.frame.number;
+        }
+        if matches!(naming.source, NameSource::Connect | NameSource::Socks) {
+            cold.state |= FlowState::PROXIED;
+        }
+        if !naming.ja4.is_none() && naming.ja4 != cold.ja4 {
+            out.texts.release(cold.ja4);
+            cold.ja4 = out.texts.keep(naming.ja4);
+        }
+        if !naming.user_agent.is_none() && naming.user_agent != cold.user_agent {
+            out.texts.release(cold.user_agent);
+            cold.user_agent = out.texts.keep(naming.user_agent);
+        }
+        cold.hello_bytes = cold.hello_bytes.max(naming.hello_bytes);
+    }
+
+    /// Sends the bytes counted so far, if there are any or the flow is over.
+    fn flush<K: Key>(&mut self, key: &K, hot: &mut Hot, more_state: u16, out: &mut Outlet<'_>) {
+        if hot.packets == [0, 0] && more_state & FlowState::LAST == 0 {
+            return;
+        }
+        let client = usize::from(hot.has(flag::CLIENT_HI));
+        let server = client ^ 1;
+        let pick = |pair: [u32; 2], side: usize| pair.get(side).copied().unwrap_or(0);
+        let [packets_lo, packets_hi] = hot.packets.map(u32::from);
+        let packets = [packets_lo, packets_hi];
+        let at = |s: u8| Timestamp(u64::from(hot.minute).saturating_mul(60).saturating_add(u64::from(s)).saturating_mul(Timestamp::SECOND));
+        let mut state = more_state;
+        for (bit, set) in [
+            (FlowState::FIRST, !hot.has(flag::REPORTED)),
+            (FlowState::ANSWERED, hot.has(flag::ANSWERED)),
+            (FlowState::MIDSTREAM, hot.has(flag::MIDSTREAM)),
+            (FlowState::GAP, hot.has(flag::GAP)),
+        ] {
+            if set {
+                state |= bit;
+            }
+        }
+        let mut delta = Delta {
+            up: u64::from(pick(hot.bytes, client)),
+            down: u64::from(pick(hot.bytes, server)),
+            ip_up: u64::from(pick(hot.ip_bytes, client)),
+            ip_down: u64::from(pick(hot.ip_bytes, server)),
+            packets_up: pick(packets, client),
+            packets_down: pick(packets, server),
+            first: at(hot.first_s),
+            last: at(hot.last_s),
+            state: FlowState(state),
+            ..Delta::default()
+        };
+        let mut frame_number = 0;
+        if let Some(cold) = self.cold.get(hot.cold) {
+            delta.first = cold.first;
+            delta.last = cold.last;
+            delta.name = cold.name;
+            delta.source = (cold.source != NameSource::None).then_some(cold.source);
+            delta.ja4 = cold.ja4;
+            delta.user_agent = cold.user_agent;
+            delta.first_frame = cold.first_frame;
+            delta.name_frame = cold.name_frame;
+            delta.last_frame = cold.last_frame;
+            delta.hello_bytes = cold.hello_bytes;
+            delta.state.0 |= cold.state;
+            frame_number = cold.last_frame;
+        }
+        out.observations.push(Observation {
+            order: Order { frame: out.at_frame, shard: self.index },
+            input: hot.input,
+            frame_number,
+            time: delta.last,
+            flow: flow_ref(key, hot, self.index),
+            fact: Fact::Delta(delta),
+        });
+        hot.flags |= flag::REPORTED;
+        hot.bytes = [0; 2];
+        hot.ip_bytes = [0; 2];
+        hot.packets = [0; 2];
+    }
+
+    /// Ends the flow at `index`.
+    fn close<K: Key>(&mut self, table: &mut Table<K>, index: usize, out: &mut Outlet<'_>) {
+        let Some(slot) = table.slot(index) else { return };
+        let mut last = FlowState::LAST;
+        if let Some(cold) = self.cold.get(slot.hot.cold) {
+            let unread = cold.work.as_ref().is_some_and(|w| w.waits());
+            if unread && cold.name.is_none() {
+                last |= FlowState::HELLO_INCOMPLETE;
+            }
+        }
+        self.flush(&slot.key, &mut slot.hot, last, out);
+        self.drop_cold(&mut slot.hot, out);
+        table.remove(index);
+    }
+
+    fn sweep<K: Key>(&mut self, table: &mut Table<K>, passed_s: u64, now_s: u64, out: &mut Outlet<'_>) {
+        let share = passed_s.min(SWEEP_ROUND_S);
+        let slots = (table.capacity() as u64).saturating_mul(share).div_ceil(SWEEP_ROUND_S);
+        let mut slots = usize::try_from(slots).unwrap_or(usize::MAX).min(table.capacity());
+        let minute = u32::try_from(now_s / 60).unwrap_or(u32::MAX);
+        let limits = self.limits;
+        let stale = |hot: &mut Hot| {
+            let idle = now_s.saturating_sub(hot.last_seen_s());
+            idle > idle_max(&limits, hot) || (hot.minute < minute && hot.packets != [0, 0])
+        };
+        while let Some(index) = table.sweep(&mut slots, stale) {
+            let Some(slot) = table.slot(index) else { break };
+            let idle = now_s.saturating_sub(slot.hot.last_seen_s());
+            if idle > idle_max(&limits, &slot.hot) {
+                self.close(table, index, out);
+            } else {
+                self.flush(&slot.key, &mut slot.hot, 0, out);
+            }
+        }
+        table.shrink();
+    }
+
+    fn finish<K: Key>(&mut self, table: &mut Table<K>, out: &mut Outlet<'_>) {
+        for index in table.used() {
+            let Some(slot) = table.slot(index) else { continue };
+            let mut last = FlowState::LAST;
+            if !closed(&slot.hot) {
+                last |= FlowState::OPEN;
+            }
+            if let Some(cold) = self.cold.get(slot.hot.cold)
+                && cold.name.is_none()
+                && cold.work.as_ref().is_some_and(|w| w.waits())
+            {
+                last |= FlowState::HELLO_INCOMPLETE;
+            }
+            self.flush(&slot.key, &mut slot.hot, last, out);
+            self.drop_cold(&mut slot.hot, out);
+            slot.hot = Hot::default();
+        }
+        *table = Table::new(self.limits.flows_max, table.seed());
+    }
+
+    fn neighbor(&mut self, neighbor: &Neighbor, frame: &Frame, out: &mut Outlet<'_>) {
+        let now_s = frame.now.seconds();
+        let key = (neighbor.realm, neighbor.addr);
+        if let Some((mac, told_s)) = self.neighbors.get(&key)
+            && *mac == neighbor.mac
+            && now_s.saturating_sub(*told_s) < NEIGHBOR_REPEAT_S
+        {
+            return;
+        }
+        if self.neighbors.len() >= NEIGHBORS_MAX {
+            out.counters.anomaly("neighbors_full");
+            self.neighbors.clear();
+        }
+        self.neighbors.insert(key, (neighbor.mac, now_s));
+        let endpoint = crate::types::Endpoint { addr: neighbor.addr, port: 0 };
+        out.observations.push(Observation {
+            order: Order { frame: neighbor.frame, shard: self.index },
+            input: frame.input,
+            frame_number: frame.number,
+            time: frame.now,
+            flow: FlowRef { realm: neighbor.realm, protocol: 0, id: 0, client: endpoint, server: endpoint },
+            fact: Fact::Neighbor { source: neighbor.source, mac: neighbor.mac },
+        });
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "below 60")]
+fn second(now_s: u64) -> u8 {
+    (now_s % 60) as u8
+}
+
+/// Reset, or ended from both sides.
+fn closed(hot: &Hot) -> bool {
+    hot.has(flag::RST) || hot.has(flag::FIN | flag::FIN << 1)
+}
+
+/// Seconds of silence that end this flow.
+fn idle_max(limits: &Limits, hot: &Hot) -> u64 {
+    if hot.has(flag::DATAGRAMS) {
+        return limits.datagram_idle_s;
+    }
+    let tcp = hot.flags & (flag::SEQ_KNOWN | flag::SEQ_KNOWN << 1) != 0;
+    if !tcp {
+        return limits.udp_idle_s;
+    }
+    match (closed(hot), hot.has(flag::ANSWERED), hot.cold != NO_COLD) {
+        (true, ..) => limits.closed_s,
+        (_, false, false) => limits.unanswered_s,
+        (.., true) => limits.named_idle_s,
+        _ => limits.tcp_idle_s,
+    }
+}
+
+/// Fills the slot of a new flow: who is the client, and does anybody read it.
+fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
+    let Arrival { packet, frame, .. } = *arrival;
+    let key = &packet.key;
+    let (from, to) =
+        if packet.from_hi { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) };
+    let syn = packet.flags & tcp_flags::SYN != 0;
+    let ack = packet.flags & tcp_flags::ACK != 0;
+    let sender_is_client = match key.protocol {
+        TCP if syn => !ack,
+        // Without a beginning the lower port serves.
+        TCP => to <= from,
+        _ => from >= 1024 || to < 1024,
+    };
+    *hot = Hot {
+        id,
+        minute: frame.now.minute(),
+        input: frame.input,
+        first_s: second(frame.now.seconds()),
+        flags: flag::USED,
+        ..Hot::default()
+    };
+    if sender_is_client == packet.from_hi {
+        hot.flags |= flag::CLIENT_HI;
+    }
+    match key.protocol {
+        TCP => {
+            hot.flags |= flag::PROBING;
+            if !syn {
+                hot.flags |= flag::MIDSTREAM;
+            }
+        }
+        UDP => {
+            let (client, server) = ports(hot, packet);
+            hot.flags |= if parser::datagram_protocol(client, server).is_some() {
+                flag::DATAGRAMS
+            } else {
+                flag::PROBING
+            };
+        }
+        _ => {}
+    }
+}
+
+/// `true` if this SYN begins another connection on the same ports.
+fn restarts(hot: &Hot, packet: &Packet) -> bool {
+    if packet.key.protocol != TCP || packet.flags & (tcp_flags::SYN | tcp_flags::ACK) != tcp_flags::SYN {
+        return false;
+    }
+    let side = usize::from(packet.from_hi);
+    if hot.flags & (flag::SEQ_KNOWN << side) == 0 {
+        return false;
+    }
+    let expected = hot.next_seq.get(side).copied().unwrap_or(0);
+    let again = packet.seq.wrapping_add(1);
+    let over = hot.has(flag::RST) || hot.flags & (flag::FIN | flag::FIN << 1) != 0;
+    if over {
+        return again != expected;
+    }
+    // A SYN sent again lies just behind what was sent since; another beginning is anywhere.
+    expected.wrapping_sub(again) > JUMP_MAX
+}
+
+/// `true` if the counters of a flow cannot take this packet.
+fn full(hot: &Hot, side: usize, packet: &Packet) -> bool {
+    const ROOM: u32 = u32::MAX - (1 << 27);
+    let over = |pair: &[u32; 2]| pair.get(side).is_some_and(|b| *b > ROOM);
+    over(&hot.bytes)
+        || over(&hot.ip_bytes)
+        || packet.payload_wire > 1 << 26
+        || hot.packets.get(side).is_some_and(|p| *p == u16::MAX)
+}
+
+/// Payload octets of this packet that no packet before it brought (RFC 9293 §3.4).
+///
+/// Counted by the span of sequence numbers, so that a late segment is not lost and a repeated
+/// one not counted: bytes that the capture missed but the sender numbered are counted as sent.
+fn account(hot: &mut Hot, side: usize, packet: &Packet) -> u32 {
+    if packet.key.protocol != TCP {
+        return packet.payload_wire;
+    }
+    let syn = u32::from(packet.flags & tcp_flags::SYN != 0);
+    let begin = packet.seq.wrapping_add(syn);
+    let end = begin.wrapping_add(packet.payload_wire);
+    let known = hot.flags & (flag::SEQ_KNOWN << side) != 0;
+    let Some(next) = hot.next_seq.get_mut(side) else { return 0 };
+    if !known {
+        hot.flags |= flag::SEQ_KNOWN << side;
+        *next = end;
+        return packet.payload_wire;
+    }
+    let ahead = end.wrapping_sub(*next);
+    if ahead == 0 || ahead > u32::MAX / 2 {
+        return 0;
+    }
+    if packet.payload_wire == 0 && syn == 0 {
+        // A pure acknowledgment in front of bytes still to come, or a reset: carries nothing.
+        return 0;
+    }
+    if ahead > JUMP_MAX {
+        hot.flags |= flag::GAP;
+        *next = end;
+        return packet.payload_wire;
+    }
+    *next = end;
+    ahead
+}
+
+/// What this packet says of the flow's life.
+fn note_state(hot: &mut Hot, side: usize, packet: &Packet) {
+    if packet.payload_wire > 0 {
+        hot.flags |= flag::PAYLOAD << side;
+        if hot.has(flag::PAYLOAD | flag::PAYLOAD << 1) {
+            hot.flags |= flag::ANSWERED;
+        }
+    }
+    if packet.key.protocol != TCP {
+        return;
+    }
+    let from_server = packet.from_hi != hot.has(flag::CLIENT_HI);
+    let both = tcp_flags::SYN | tcp_flags::ACK;
+    if packet.flags & tcp_flags::SYN != 0 {
+        hot.flags |= flag::SYN;
+        if packet.flags & both == both && from_server {
+            hot.flags |= flag::ANSWERED;
+        }
+    }
+    if packet.flags & tcp_flags::FIN != 0 {
+        hot.flags |= flag::FIN << side;
+    }
+    if packet.flags & tcp_flags::RST != 0 {
+        hot.flags |= flag::RST;
+    }
+}
+
+#[inline]
+fn direction(hot: &Hot, packet: &Packet) -> Direction {
+    if packet.from_hi == hot.has(flag::CLIENT_HI) { Direction::Up } else { Direction::Down }
+}
+
+/// Ports of client and server.
+fn ports(hot: &Hot, packet: &Packet) -> (u16, u16) {
+    let key = &packet.key;
+    if hot.has(flag::CLIENT_HI) { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) }
+}
+
+fn client_mac(from: Direction, arrival: &Arrival<'_>) -> MacAddr {
+    let [source, destination] = arrival.macs;
+    match from {
+        Direction::Up => source,
+        Direction::Down => destination,
+    }
+}
+
+fn flow_ref<K: Key>(key: &K, hot: &Hot, shard: u8) -> FlowRef {
+    let key = key.unpack();
+    let client_hi = hot.has(flag::CLIENT_HI);
+    FlowRef {
+        realm: key.realm,
+        protocol: key.protocol,
+        id: u64::from(shard) << 32 | u64::from(hot.id),
+        client: key.endpoint(client_hi),
+        server: key.endpoint(!client_hi),
+    }
+}
+
+fn protocol_word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Dns => "dns",
+        Protocol::Mdns => "mdns",
+        Protocol::Llmnr => "llmnr",
+        Protocol::Nbns => "nbns",
+        Protocol::Dhcp => "dhcp",
+        Protocol::Dhcp6 => "dhcp6",
+        Protocol::Kerberos => "kerberos",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(seq: u32, len: u32, flags: u8) -> Packet {
+        let mut p = Packet { seq, payload_wire: len, flags, ..Packet::default() };
+        p.key.protocol = TCP;
+        p
+    }
+
+    #[test]
+    fn each_sequence_byte_counts_once() {
+        let syn = tcp_flags::SYN;
+        let cases: [(&str, &[Packet], u32); 7] = [
+            ("plain", &[tcp(9, 0, syn), tcp(10, 5, 0), tcp(15, 5, 0)], 10),
+            ("repeated", &[tcp(9, 0, syn), tcp(10, 5, 0), tcp(10, 5, 0)], 5),
+            ("partly repeated", &[tcp(10, 5, 0), tcp(12, 5, 0)], 7),
+            ("late", &[tcp(10, 5, 0), tcp(20, 5, 0), tcp(15, 5, 0)], 15),
+            ("wraps", &[tcp(u32::MAX - 1, 4, 0), tcp(2, 3, 0)], 7),
+            ("keep-alive probe one byte back", &[tcp(10, 5, 0), tcp(14, 1, 0), tcp(14, 0, 0)], 5),
+            ("absurd jump", &[tcp(10, 5, 0), tcp(1 << 30, 5, 0)], 10),
+        ];
+        for (name, packets, expected) in cases {
+            let mut hot = Hot::default();
+            let sum: u32 = packets.iter().map(|p| account(&mut hot, 0, p)).sum();
+            assert_eq!(sum, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_syn_begins_anew_only_where_it_is_no_repetition() {
+        let mut hot = Hot::default();
+        let first = tcp(100, 0, tcp_flags::SYN);
+        account(&mut hot, 0, &first);
+        account(&mut hot, 0, &tcp(101, 50, 0));
+        assert!(!restarts(&hot, &first), "sent again");
+        assert!(restarts(&hot, &tcp(3_000_000_000, 0, tcp_flags::SYN)));
+        hot.flags |= flag::FIN;
+        assert!(restarts(&hot, &tcp(900, 0, tcp_flags::SYN)), "after the end any other one");
+    }
+}

@@ -1,0 +1,210 @@
+//! Which parser reads a flow: the probe, and one value for whatever it finds.
+//!
+//! In: the first bytes of a flow, from either side. Out: a [`Verdict`], then a [`Parser`].
+//! Limits: [`PROBE_MAX`] bytes decide; a flow that nobody recognises by then only counts.
+//! To add a protocol: one line in [`probe`], one arm in [`Parser`].
+
+use super::{
+    DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, http1, http2, kerberos,
+    local, ntlm, quic, socks, starttls, tls,
+};
+use crate::types::Direction;
+use crate::watcher::wire::ParseError;
+
+/// Bytes after which an undecided probe gives up: the longest sign is the preface of HTTP/2
+/// (24 bytes); banners need a line.
+pub const PROBE_MAX: usize = 512;
+
+/// What the probe thinks of some first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Recognised; and which side speaks like this.
+    Is(Protocol, Direction),
+    /// More bytes will decide.
+    Undecided,
+    /// Nobody we know.
+    Nobody,
+}
+
+/// Recognises a TCP protocol by content. `from` is where the bytes are thought to come from, and
+/// `port` the server's port: it only breaks ties that content leaves.
+pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
+    use Direction::{Down, Up};
+    let mut undecided = false;
+    let mut ask = |answer: Option<bool>| {
+        undecided |= answer.is_none();
+        answer == Some(true)
+    };
+    if ask(tls::looks_like(bytes)) {
+        // Handshake type 2 is a ServerHello: its sender is the server (RFC 8446 §4).
+        let server = bytes.first() == Some(&22) && bytes.get(5) == Some(&2);
+        return Verdict::Is(Protocol::Tls, if server { Down } else { Up });
+    }
+    if ask(http2::looks_like(bytes)) {
+        return Verdict::Is(Protocol::Http2, Up);
+    }
+    if ask(http1::looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::Http1, Up);
+    }
+    if ask(http1::looks_like(Down, bytes)) {
+        return Verdict::Is(Protocol::Http1, Down);
+    }
+    if ask(socks::proxy_looks_like(bytes)) {
+        return Verdict::Is(Protocol::ProxyHeader, Up);
+    }
+    if ask(socks::looks_like(bytes)) {
+        return Verdict::Is(Protocol::Socks, Up);
+    }
+    if ask(ntlm::looks_like(bytes)) {
+        return Verdict::Is(Protocol::Ntlm, from);
+    }
+    if port == 53 && ask(dns::tcp_looks_like(bytes)) {
+        return Verdict::Is(Protocol::Dns, from);
+    }
+    if port == 88 && ask(kerberos::tcp_looks_like(bytes)) {
+        return Verdict::Is(Protocol::Kerberos, from);
+    }
+    if ask(starttls::looks_like(from, bytes)) {
+        return Verdict::Is(Protocol::StartTls, from);
+    }
+    if undecided && bytes.len() < PROBE_MAX { Verdict::Undecided } else { Verdict::Nobody }
+}
+
+/// A protocol whose datagrams are read one by one, by the ports it is bound to.
+pub fn datagram_protocol(client_port: u16, server_port: u16) -> Option<Protocol> {
+    let of = |port| match port {
+        53 => Some(Protocol::Dns),
+        67 | 68 => Some(Protocol::Dhcp),
+        88 => Some(Protocol::Kerberos),
+        137 => Some(Protocol::Nbns),
+        546 | 547 => Some(Protocol::Dhcp6),
+        5353 => Some(Protocol::Mdns),
+        5355 => Some(Protocol::Llmnr),
+        _ => None,
+    };
+    of(server_port).or_else(|| of(client_port))
+}
+
+/// Reads one datagram of such a protocol.
+pub fn datagram(protocol: Protocol, from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Then {
+    match protocol {
+        Protocol::Dns => dns::Dns::default().datagram(from, bytes, out),
+        Protocol::Mdns => local::Mdns.datagram(from, bytes, out),
+        Protocol::Llmnr => local::Llmnr.datagram(from, bytes, out),
+        Protocol::Nbns => local::Nbns.datagram(from, bytes, out),
+        Protocol::Dhcp => dhcp::Dhcp.datagram(from, bytes, out),
+        Protocol::Dhcp6 => dhcp::Dhcp6.datagram(from, bytes, out),
+        Protocol::Kerberos => kerberos::KerberosUdp.datagram(from, bytes, out),
+        _ => Then::Done,
+    }
+}
+
+/// The parser of a flow.
+#[derive(Debug)]
+pub enum Parser {
+    /// Nobody yet: asks the probe.
+    Probing {
+        /// Port of the server.
+        port: u16,
+    },
+    /// TLS.
+    Tls(tls::Tls),
+    /// Clear text that may turn to TLS.
+    StartTls(starttls::StartTls),
+    /// HTTP/1.
+    Http1(Box<http1::Http1>),
+    /// HTTP/2.
+    Http2(Box<http2::Http2>),
+    /// DNS over TCP.
+    Dns(dns::DnsTcp),
+    /// SOCKS.
+    Socks(socks::Socks),
+    /// PROXY header.
+    ProxyHeader(socks::ProxyHeader),
+    /// Kerberos over TCP.
+    Kerberos(kerberos::KerberosTcp),
+    /// NTLM in SMB.
+    Ntlm(ntlm::Ntlm),
+    /// QUIC.
+    Quic(Box<quic::Quic>),
+}
+
+impl Parser {
+    /// The parser of `protocol`; `port` is the server's, for the probe.
+    pub fn new(protocol: Option<Protocol>, port: u16) -> Parser {
+        match protocol {
+            Some(Protocol::Tls) => Parser::Tls(tls::Tls::default()),
+            Some(Protocol::StartTls) => Parser::StartTls(starttls::StartTls::default()),
+            Some(Protocol::Http1) => Parser::Http1(Box::default()),
+            Some(Protocol::Http2) => Parser::Http2(Box::default()),
+            Some(Protocol::Dns) => Parser::Dns(dns::DnsTcp::default()),
+            Some(Protocol::Socks) => Parser::Socks(socks::Socks::default()),
+            Some(Protocol::ProxyHeader) => Parser::ProxyHeader(socks::ProxyHeader::default()),
+            Some(Protocol::Kerberos) => Parser::Kerberos(kerberos::KerberosTcp::default()),
+            Some(Protocol::Ntlm) => Parser::Ntlm(ntlm::Ntlm::default()),
+            Some(Protocol::Quic) => Parser::Quic(Box::default()),
+            _ => Parser::Probing { port },
+        }
+    }
+
+    /// Word for counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Parser::Probing { .. } => "probe",
+            Parser::Tls(_) => "tls",
+            Parser::StartTls(_) => "starttls",
+            Parser::Http1(_) => "http1",
+            Parser::Http2(_) => "http2",
+            Parser::Dns(_) => "dns",
+            Parser::Socks(_) => "socks",
+            Parser::ProxyHeader(_) => "proxy",
+            Parser::Kerberos(_) => "kerberos",
+            Parser::Ntlm(_) => "ntlm",
+            Parser::Quic(_) => "quic",
+        }
+    }
+
+    fn stream(&mut self) -> Option<&mut dyn StreamParser> {
+        Some(match self {
+            Parser::Tls(p) => p,
+            Parser::StartTls(p) => p,
+            Parser::Http1(p) => p.as_mut(),
+            Parser::Http2(p) => p.as_mut(),
+            Parser::Dns(p) => p,
+            Parser::Socks(p) => p,
+            Parser::ProxyHeader(p) => p,
+            Parser::Kerberos(p) => p,
+            Parser::Ntlm(p) => p,
+            Parser::Probing { .. } | Parser::Quic(_) => return None,
+        })
+    }
+
+    /// Bytes of a stream, from the first not consumed.
+    pub fn feed(&mut self, from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Turn {
+        if let Parser::Probing { port } = self {
+            let then = match probe(from, bytes, *port) {
+                Verdict::Is(protocol, _) => Then::Handover(Some(protocol)),
+                Verdict::Undecided => Then::Need(bytes.len().saturating_add(1)),
+                Verdict::Nobody => Then::Done,
+            };
+            return Turn { consumed: 0, then };
+        }
+        match self.stream() {
+            Some(parser) => parser.feed(from, bytes, out),
+            None => Turn { consumed: 0, then: Then::NotThis(ParseError::invalid("stream")) },
+        }
+    }
+
+    /// A hole in the stream; `false` if the parser cannot go on behind it.
+    pub fn gap(&mut self, from: Direction) -> bool {
+        self.stream().is_some_and(|p| p.gap(from))
+    }
+
+    /// One datagram.
+    pub fn datagram(&mut self, from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Then {
+        match self {
+            Parser::Quic(p) => p.datagram(from, bytes, out),
+            _ => Then::NotThis(ParseError::invalid("datagram")),
+        }
+    }
+}
