@@ -89,7 +89,13 @@ pub struct FlowKey {
 impl FlowKey {
     /// The key of a packet from `src` to `dst`, and whether `src` is the higher endpoint.
     #[inline]
-    pub fn new(realm: Realm, protocol: u8, src: ([u8; 16], u16), dst: ([u8; 16], u16), v6: bool) -> (Self, bool) {
+    pub fn new(
+        realm: Realm,
+        protocol: u8,
+        src: ([u8; 16], u16),
+        dst: ([u8; 16], u16),
+        v6: bool,
+    ) -> (Self, bool) {
         // One 128-bit comparison in network order, not a byte-wise one: this is the hot path.
         let (a, b) = (u128::from_be_bytes(src.0), u128::from_be_bytes(dst.0));
         let from_hi = a > b || (a == b && src.1 > dst.1);
@@ -110,15 +116,15 @@ impl FlowKey {
     /// so that nobody can collide tuples on purpose where it would hurt.
     #[inline]
     pub fn hash(&self, seed: u64) -> u64 {
-        let [a, b] = halves(&self.lo);
-        let [c, d] = halves(&self.hi);
+        let [lo_a, lo_b] = halves(&self.lo);
+        let [hi_a, hi_b] = halves(&self.hi);
         let ports = u64::from(self.lo_port) << 48
             | u64::from(self.hi_port) << 32
             | u64::from(self.realm.0) << 16
             | u64::from(self.protocol) << 8
             | u64::from(self.v6);
-        let x = fold(a ^ seed ^ 0xA076_1D64_78BD_642F, b ^ 0xE703_7ED1_A0B4_28DB);
-        let y = fold(c ^ seed ^ 0x8EBC_6AF0_9C88_C6E3, d ^ 0x5899_65CC_7537_4CC3);
+        let x = fold(lo_a ^ seed ^ 0xA076_1D64_78BD_642F, lo_b ^ 0xE703_7ED1_A0B4_28DB);
+        let y = fold(hi_a ^ seed ^ 0x8EBC_6AF0_9C88_C6E3, hi_b ^ 0x5899_65CC_7537_4CC3);
         fold(x ^ ports ^ 0x1D8E_4E27_C47D_124F, y ^ seed ^ 0xEB44_ACCA_B455_D165)
     }
 }
