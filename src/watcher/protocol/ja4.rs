@@ -1,4 +1,4 @@
-//! JA4, the TLS client fingerprint: a name for the TLS library behind a ClientHello.
+//! JA4, the TLS client fingerprint: a name for the TLS library behind a hello.
 //!
 //! In: what a hello offers, as wire bytes. Out: 36 characters, for example
 //! `t13d1516h2_8daaf6152771_e5627efa2ab1`, or an empty text if the hello is beyond the limits.
@@ -33,7 +33,7 @@ const COUNT_MAX: usize = 99;
 const SERVER_NAME: u16 = 0x0000;
 const ALPN: u16 = 0x0010;
 
-/// What a ClientHello says of its sender.
+/// What a hello says of its sender.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a, E> {
     /// Carrier of the hello.
