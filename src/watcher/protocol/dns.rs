@@ -607,6 +607,20 @@ impl Name {
         text.strip_suffix(b".").unwrap_or(text)
     }
 
+    /// Reads a name that stands alone, neither compressed nor necessarily ended by the root, as
+    /// DHCP has them (RFC 4704 §4.2).
+    pub(super) fn read_alone(&mut self, bytes: &[u8]) -> Parsed<()> {
+        let mut r = Reader::new(bytes);
+        while !r.is_empty() {
+            match Piece::read(&mut r)? {
+                Piece::Label([]) => break,
+                Piece::Label(label) => self.push(label)?,
+                Piece::Pointer(_) => return Err(ParseError::invalid("label type")),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the name at `at`; the answer is the offset behind it. Pointers lead strictly
     /// backwards from the start of the labels they end, so that none can come round again.
     fn read(&mut self, message: &[u8], at: usize) -> Parsed<usize> {
