@@ -28,6 +28,7 @@
     )
 )]
 
+pub mod cli;
 pub mod config;
 pub mod courier;
 pub mod observation;

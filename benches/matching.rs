@@ -1,0 +1,47 @@
+//! Host lookup against one hash-map probe of the same string, and the load of the catalogue.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rapidhash::fast::RandomState;
+use shadowtap::recorder::signature::{Catalogue, Clients, Network};
+
+/// Names as a network asks them: few are AI.
+const HOSTS: [&str; 8] = [
+    "chatgpt.com",
+    "api.anthropic.com",
+    "bedrock-runtime.eu-central-1.amazonaws.com",
+    "www.google.com",
+    "fonts.gstatic.com",
+    "outlook.office365.com",
+    "d1a2b3c4d5e6f7.cloudfront.net",
+    "safebrowsing.googleapis.com",
+];
+
+fn matching(c: &mut Criterion) {
+    let catalogue = Catalogue::embedded().expect("the embedded catalogue is valid");
+    let mut map: HashMap<String, u32, RandomState> = HashMap::default();
+    for service in catalogue.services() {
+        for host in &service.hosts {
+            map.insert(host.pattern.clone(), 1);
+        }
+    }
+    let mut group = c.benchmark_group("eight_hosts");
+    group.bench_function("lookup", |b| {
+        b.iter(|| HOSTS.iter().filter(|h| catalogue.lookup(black_box(h)).is_some()).count());
+    });
+    group.bench_function("one_probe", |b| {
+        b.iter(|| HOSTS.iter().filter(|h| map.get(*black_box(h)).is_some()).count());
+    });
+    group.finish();
+    let mut group = c.benchmark_group("load");
+    group.sample_size(20);
+    group.bench_function("catalogue", |b| b.iter(|| Catalogue::embedded().map(|c| c.services().len())));
+    group.bench_function("clients", |b| b.iter(|| Clients::embedded().is_ok()));
+    group.bench_function("network", |b| b.iter(|| Network::embedded().is_ok()));
+    group.finish();
+}
+
+criterion_group!(benches, matching);
+criterion_main!(benches);
