@@ -7,7 +7,7 @@
 
 use crate::watcher::wire::{ParseError, Parsed};
 
-/// Highest offset in bytes at which stream data may end: as long as a ClientHello may be.
+/// Highest offset in bytes at which stream data may end: as long as a hello may be.
 pub(super) const STREAM_MAX: usize = 64 * 1024;
 
 /// Most pieces held. Browsers cut a hello into some ten frames a packet and shuffle them; a client
@@ -107,25 +107,21 @@ impl CryptoStream {
     fn add(&mut self, next: usize, from: usize, part: &[u8]) -> Parsed<bool> {
         let at = self.arrived.len();
         let to = from.saturating_add(part.len());
-        let before = next.checked_sub(1).and_then(|i| self.pieces.get_mut(i));
-        let joined = match before.filter(|piece| piece.to == from && piece.end() == at) {
-            Some(piece) => {
-                piece.to = to;
-                true
-            }
-            None if self.pieces.len() >= PIECES_MAX => {
-                return Err(ParseError::limit("crypto fragments"));
-            }
-            None => {
-                self.pieces.insert(next, Piece { from, to, at });
-                false
-            }
-        };
+        let before = next.checked_sub(1).and_then(|before| self.pieces.get_mut(before));
+        let joined = before.filter(|piece| piece.to == from && piece.end() == at);
+        let is_new = joined.is_none();
+        if let Some(piece) = joined {
+            piece.to = to;
+        } else if self.pieces.len() < PIECES_MAX {
+            self.pieces.insert(next, Piece { from, to, at });
+        } else {
+            return Err(ParseError::limit("crypto fragments"));
+        }
         self.arrived.extend_from_slice(part);
-        Ok(!joined)
+        Ok(is_new)
     }
 
-    /// The ClientHello with its header, `None` while bytes are missing.
+    /// The client's hello with its header, `None` while bytes are missing.
     ///
     /// # Errors
     /// `Invalid` if the stream starts with another message, `Limit` if this one is too long.
@@ -160,9 +156,10 @@ impl CryptoStream {
 
     /// Number of those bytes.
     fn run(&self) -> usize {
-        self.pieces.iter().try_fold(0, |end, piece| {
-            if piece.from == end { Ok(piece.to) } else { Err(end) }
-        }).unwrap_or_else(|end| end)
+        self.pieces
+            .iter()
+            .try_fold(0, |end, piece| if piece.from == end { Ok(piece.to) } else { Err(end) })
+            .unwrap_or_else(|end| end)
     }
 
     /// Bytes in stream order, holes passed over.
@@ -217,8 +214,16 @@ mod tests {
             ("halves", &[(0, &m[..50]), (50, &m[50..])], true),
             ("halves turned", &[(50, &m[50..]), (0, &m[..50])], true),
             ("hole", &[(0, &m[..50]), (51, &m[51..])], false),
-            ("header in four frames", &[(3, &m[3..]), (1, &m[1..2]), (2, &m[2..3]), (0, &m[..1])], true),
-            ("overlap at both ends", &[(40, &m[40..60]), (30, &m[30..90]), (0, &m[..35]), (80, &m[80..])], true),
+            (
+                "header in four frames",
+                &[(3, &m[3..]), (1, &m[1..2]), (2, &m[2..3]), (0, &m[..1])],
+                true,
+            ),
+            (
+                "overlap at both ends",
+                &[(40, &m[40..60]), (30, &m[30..90]), (0, &m[..35]), (80, &m[80..])],
+                true,
+            ),
             ("swallowed", &[(10, &m[10..20]), (30, &m[30..40]), (0, &m)], true),
             ("repeated", &[(0, &m[..50]), (0, &m[..50]), (20, &m[20..30]), (50, &m[50..])], true),
             ("empty frames", &[(0, b""), (500, b""), (0, &m)], true),
@@ -243,7 +248,9 @@ mod tests {
     #[test]
     fn limits_hold_at_their_edges() {
         let end = STREAM_MAX as u64;
-        for (name, offset, fits) in [("below", end - 2, true), ("at", end - 1, true), ("above", end, false)] {
+        for (name, offset, fits) in
+            [("below", end - 2, true), ("at", end - 1, true), ("above", end, false)]
+        {
             assert_eq!(CryptoStream::default().insert(offset, b"x").is_ok(), fits, "{name}");
         }
         assert!(CryptoStream::default().insert(u64::MAX, b"x").is_err());

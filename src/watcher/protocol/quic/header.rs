@@ -10,7 +10,7 @@ use super::keys::{PROTECTED_MIN, Scheme};
 use crate::watcher::wire::{ParseError, Parsed, Reader};
 
 /// Longest connection id in bytes in every version we know, RFC 9000 §17.2.
-const ID_MAX: u8 = 20;
+pub(super) const ID_MAX: u8 = 20;
 
 /// Fewest bytes of the id that a client makes up for its first Initial, RFC 9000 §7.2.
 const FIRST_ID_MIN: usize = 8;
@@ -40,15 +40,12 @@ pub(super) enum Version {
 pub(super) fn version(wire: u32) -> Version {
     Version::Known(match wire {
         0 => return Version::Negotiation,
-        1 | 0xff00_0021 | 0xff00_0022 => Scheme::V1,
+        // 0xfaceb0.. are of mvfst, of which 3 and 4 are other names for version 1.
+        1 | 0xff00_0021 | 0xff00_0022 | 0xface_b003 | 0xface_b004 => Scheme::V1,
         0x6b33_43cf => Scheme::V2,
-        0xff00_0015 | 0xff00_0016 => Scheme::Draft21,
-        0xff00_0017..=0xff00_001c => Scheme::Draft23,
+        0xff00_0015 | 0xff00_0016 | 0xface_b001 => Scheme::Draft21,
+        0xff00_0017..=0xff00_001c | 0xface_b000..=0xface_b01f => Scheme::Draft23,
         0xff00_001d..=0xff00_0020 => Scheme::Draft29,
-        // Versions of mvfst; 3 and 4 are aliases of version 1.
-        0xface_b001 => Scheme::Draft21,
-        0xface_b003 | 0xface_b004 => Scheme::V1,
-        0xface_b000..=0xface_b01f => Scheme::Draft23,
         0x5130_3530 => Scheme::Q050,
         0x5430_3530 => Scheme::T050,
         0x5430_3531 => Scheme::T051,
@@ -153,7 +150,7 @@ pub(super) fn is_opening(datagram: &[u8]) -> bool {
     layout(datagram, scheme).is_ok_and(|packet| {
         packet.kind == Kind::Initial
             && packet.dcid.len() >= FIRST_ID_MIN
-            && packet.length <= usize::from(u16::MAX)
+            && u16::try_from(packet.length).is_ok()
             && (!greased || (packet.is_whole() && datagram.len() >= FIRST_DATAGRAM_MIN))
     })
 }

@@ -7,6 +7,7 @@
 //! Source: RFC 9001 §5.2 (keys), §5.3 (nonce), §5.4 (header protection); RFC 9369 §3.3 (version 2);
 //! draft-ietf-quic-tls-21, -23, -29, -33 §5.2 (salts).
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aes::Aes128Enc;
@@ -81,25 +82,18 @@ pub(super) struct Keys {
 impl Keys {
     /// Keys of the client whose first Initial carried `dcid`.
     pub(super) fn derive(scheme: Scheme, dcid: &[u8]) -> Self {
-        let initial = salted(scheme).chain_update(dcid).finalize().into_bytes();
-        let client = keyed(&expand(&keyed(&initial), CLIENT_IN));
-        let (key, iv, hp) =
-            if scheme == Scheme::V2 { (KEY_2, IV_2, HP_2) } else { (KEY, IV, HP) };
-        Self {
-            payload: AesGcm::new(&Array(front(expand(&client, key)))),
-            iv: front(expand(&client, iv)),
-            header: Aes128Enc::new(&Array(front(expand(&client, hp)))),
-        }
+        let (key, iv, hp) = material(scheme, dcid);
+        Self { payload: AesGcm::new(&Array(key)), iv, header: Aes128Enc::new(&Array(hp)) }
     }
 
-    /// Frames of `packet`, which ends with its tag and whose packet number starts at `number_at`;
-    /// `None` if these keys do not authenticate it. `buffer` is overwritten.
-    pub(super) fn open<'b>(
+    /// Opens `packet`, which ends with its tag and whose packet number starts at `number_at`, in
+    /// `buffer`: where its frames stand there, `None` if these keys do not authenticate it.
+    pub(super) fn open(
         &self,
         packet: &[u8],
         number_at: usize,
-        buffer: &'b mut Vec<u8>,
-    ) -> Option<&'b [u8]> {
+        buffer: &mut Vec<u8>,
+    ) -> Option<Range<usize>> {
         buffer.clear();
         buffer.extend_from_slice(packet);
         let sample = buffer.get(number_at.checked_add(SAMPLE_AT)?..)?.first_chunk::<BLOCK>()?;
@@ -110,7 +104,8 @@ impl Keys {
         let first = buffer.first_mut()?;
         *first ^= mask_first & 0x0f;
         let number_bytes = usize::from(*first & 3).checked_add(1)?;
-        let (header, payload) = buffer.split_at_mut_checked(number_at.checked_add(number_bytes)?)?;
+        let (header, payload) =
+            buffer.split_at_mut_checked(number_at.checked_add(number_bytes)?)?;
         let mut nonce = self.iv;
         let number = header.get_mut(number_at..)?;
         for (octet, mask) in number.iter_mut().zip(mask_number) {
@@ -124,8 +119,17 @@ impl Keys {
         self.payload
             .decrypt_inout_detached(&Array(nonce), header, (&mut *text).into(), &Array(*tag))
             .ok()?;
-        Some(text)
+        let frames_at = header.len();
+        Some(frames_at..frames_at.checked_add(text.len())?)
     }
+}
+
+/// Key, iv and header protection key of the client.
+fn material(scheme: Scheme, dcid: &[u8]) -> ([u8; 16], [u8; 12], [u8; 16]) {
+    let initial = salted(scheme).chain_update(dcid).finalize().into_bytes();
+    let client = keyed(&expand(&keyed(&initial), CLIENT_IN));
+    let (key, iv, hp) = if scheme == Scheme::V2 { (KEY_2, IV_2, HP_2) } else { (KEY, IV, HP) };
+    (front(expand(&client, key)), front(expand(&client, iv)), front(expand(&client, hp)))
 }
 
 fn salted(scheme: Scheme) -> Hmac<Sha256> {
@@ -164,4 +168,100 @@ fn front<const N: usize>(hash: [u8; 32]) -> [u8; N] {
         *to = from;
     }
     head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forge::{self, Initial, unhex};
+    use super::*;
+
+    const DCID: &[u8] = b"\x83\x94\xc8\xf0\x3e\x51\x57\x08";
+
+    /// The CRYPTO frame of RFC 9001 §A.2.
+    const CRYPTO_FRAME: &str = "060040f1010000ed0303ebf8fa56f12939b9584a3896472ec40bb863cfd3e868\
+        04fe3a47f06a2b69484c00000413011302010000c000000010000e00000b6578616d706c652e636f6dff0100\
+        0100000a00080006001d0017001800100007000504616c706e00050005010000000000330026002400\
+        1d00209370b2c9caa47fbabaf4559fedba753de171fa71f50f1ce15d43e994ec74d748002b0003020304000d\
+        0010000e0403050306030203080408050806002d00020101001c00024001003900320408ffffffffffffffff\
+        05048000ffff07048000ffff0801100104800075300901100f088394c8f03e51570806048000ffff";
+
+    #[test]
+    fn keys_and_packets_of_the_specifications() {
+        // RFC 9001 §A.1 and §A.2, RFC 9369 §A.1 and §A.2: keys; start and tag of the packet.
+        let table = [
+            (
+                "version 1",
+                Scheme::V1,
+                forge::V1,
+                "1f369613dd76d5467730efcbe3b1a22d",
+                "fa044b2f42a3fd3b46fb255c",
+                "9f50449e04a0e810283a1e9933adedd2",
+                "c000000001088394c8f03e5157080000449e7b9aec34d1b1c98dd7689fb8ec11d242b123dc9b",
+                "e221af44860018ab0856972e194cd934",
+            ),
+            (
+                "version 2",
+                Scheme::V2,
+                forge::V2,
+                "8b1a0bc121284290a29e0971b5cd045d",
+                "91f73e2351d8fa91660e909f",
+                "45b95e15235d6f45a6b19cbcb0294ba9",
+                "d76b3343cf088394c8f03e5157080000449ea0c95e82ffe67b6abcdb4298b485dd04de806071",
+                "a18b2faa745b6fe189cf772a9f84cbfc",
+            ),
+        ];
+        for (name, scheme, version, key, iv, hp, head, tag) in table {
+            let (k, i, h) = material(scheme, DCID);
+            assert_eq!((&k[..], &i[..], &h[..]), (&unhex(key)[..], &unhex(iv)[..], &unhex(hp)[..]));
+
+            let frames = unhex(CRYPTO_FRAME);
+            let plan = Initial::new(version, DCID, &frames);
+            let packet = Initial { scid: b"", number: 2, number_bytes: 4, ..plan }.seal();
+            assert_eq!(packet.len(), 1200, "{name}");
+            assert!(packet.starts_with(&unhex(head)), "{name}");
+            assert!(packet.ends_with(&unhex(tag)), "{name}");
+
+            let mut buffer = Vec::new();
+            let range = Keys::derive(scheme, DCID).open(&packet, 18, &mut buffer).unwrap();
+            assert!(buffer[range.clone()].starts_with(&frames), "{name}");
+            assert_eq!(range, 22..1184, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_bit_may_differ() {
+        let packet = Initial { packet_bytes: 60, ..Initial::new(forge::V1, DCID, b"\x01") }.seal();
+        let keys = Keys::derive(Scheme::V1, DCID);
+        let number_at = 22;
+        let mut buffer = Vec::new();
+        assert!(keys.open(&packet, number_at, &mut buffer).is_some());
+        for bit in 0..8 * packet.len() {
+            let mut changed = packet.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(keys.open(&changed, number_at, &mut buffer), None, "bit {bit}");
+        }
+        for end in 0..packet.len() {
+            assert_eq!(keys.open(&packet[..end], number_at, &mut buffer), None, "cut at {end}");
+        }
+        for (name, other) in [
+            ("another id", Keys::derive(Scheme::V1, b"\x83\x94\xc8\xf0\x3e\x51\x57\x09")),
+            ("another scheme", Keys::derive(Scheme::Draft29, DCID)),
+        ] {
+            assert_eq!(other.open(&packet, number_at, &mut buffer), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn packet_numbers_of_every_length() {
+        for number_bytes in 1..=4 {
+            let number = 0x0102_0304 >> (8 * (4 - number_bytes));
+            let plan = Initial::new(forge::DRAFT_29, DCID, b"\x01\x01");
+            let packet =
+                Initial { number, number_bytes: number_bytes as usize, scid: b"", ..plan }.seal();
+            let keys = Keys::derive(Scheme::Draft29, DCID);
+            let mut buffer = Vec::new();
+            let range = keys.open(&packet, 18, &mut buffer).expect("opens");
+            assert_eq!(buffer[range][..3], [1, 1, 0], "{number_bytes}");
+        }
+    }
 }
