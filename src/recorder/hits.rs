@@ -94,7 +94,7 @@ pub fn hit(catalogue: &Catalogue, name: &str) -> Option<Hit> {
         category: Text::from(found.service.category.word()),
         pattern: Text::from(found.host.pattern.as_str()),
         tenant: found.tenant.map(Text::from),
-        role: found.role,
+        role: Role::from_code(found.role.word()).unwrap_or(Role::Other),
         weak: found.host.strength == Strength::Weak,
     })
 }

@@ -5,7 +5,6 @@ use crate::observation::{NameSource, TextId};
 use crate::types::{MacAddr, Timestamp};
 
 /// Facts of one flow that most packets do not touch.
-#[derive(Debug)]
 pub struct Cold {
     /// First and last packet counted since the last delta, exact.
     pub first: Timestamp,
@@ -62,7 +61,7 @@ impl Cold {
 }
 
 /// Records by number, freed ones reused.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Slab {
     records: Vec<Option<Cold>>,
     free: Vec<u32>,

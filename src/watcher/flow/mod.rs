@@ -34,7 +34,6 @@ const AHEAD: usize = 8;
 const ETHERNET: u16 = 1;
 
 /// The flow stage of one watcher: every `of`-th shard, and an interner.
-#[derive(Debug)]
 pub struct Flows {
     me: usize,
     of: usize,

@@ -16,9 +16,9 @@ use super::emit::{self, Event, Naming};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
 use super::texts::Texts;
 use super::work::{Outcome, Work};
-use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order, TextId};
+use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order};
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
-use crate::watcher::packet::{Frame, Neighbor, NeighborSource, Packet, tcp_flags};
+use crate::watcher::packet::{Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
 use crate::watcher::protocol::{Metadata, Protocol, quic};
 
@@ -96,7 +96,6 @@ pub struct Outlet<'o> {
 }
 
 /// One shard.
-#[derive(Debug)]
 pub struct Shard {
     v4: Table<Key4>,
     v6: Table<Key6>,
@@ -104,7 +103,6 @@ pub struct Shard {
 }
 
 /// Everything of a shard but the tables, so that a table and this can be borrowed at once.
-#[derive(Debug)]
 struct Rest {
     index: u8,
     limits: Limits,
@@ -128,6 +126,22 @@ pub struct Arrival<'a> {
     pub payload: &'a [u8],
     /// Source and destination MAC; zero if the link has none.
     pub macs: [MacAddr; 2],
+}
+
+/// Where in the run something was said.
+#[derive(Clone, Copy)]
+struct Moment {
+    frame: u32,
+    input: u16,
+    number: u64,
+    now: Timestamp,
+}
+
+impl Arrival<'_> {
+    fn moment(&self) -> Moment {
+        let frame = self.frame;
+        Moment { frame: self.packet.frame, input: frame.input, number: frame.number, now: frame.now }
+    }
 }
 
 impl Shard {
@@ -304,7 +318,7 @@ impl Rest {
         } else {
             work.datagram(from, payload, &mut sink)
         };
-        self.apply(&slot.key, hot, arrival, out);
+        self.apply(&slot.key, hot, arrival.moment(), out);
         let Some(cold) = self.cold.get(hot.cold) else { return };
         if work.gap {
             cold.state |= FlowState::GAP;
@@ -326,11 +340,21 @@ impl Rest {
             return;
         }
         out.counters.ended(&work, outcome);
-        if work.waits() && cold.name.is_none() {
-            cold.state |= FlowState::HELLO_INCOMPLETE;
+        cold.work = Some(work);
+        self.stream_bytes = self.stream_bytes.saturating_add(memory);
+        if outcome == Outcome::Done {
+            self.drop_work(hot);
+        } else {
+            self.last_words(&slot.key, hot, out);
         }
-        self.retire(work);
         self.settle(hot, out);
+    }
+
+    fn drop_work(&mut self, hot: &Hot) {
+        if let Some(work) = self.cold.get(hot.cold).and_then(|c| c.work.take()) {
+            self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
+            self.retire(work);
+        }
     }
 
     /// Keeps the allocation of a finished reader for the next flow.
@@ -375,7 +399,7 @@ impl Rest {
         if let crate::watcher::protocol::Then::NotThis(error) = then {
             out.counters.parse_error(protocol_word(protocol), error);
         }
-        self.apply(key, hot, arrival, out);
+        self.apply(key, hot, arrival.moment(), out);
     }
 
     /// Asks who speaks here; a reader for it, or `None`.
@@ -427,7 +451,7 @@ impl Rest {
     }
 
     /// Acts on what the parser said: names the flow, sends the facts.
-    fn apply<K: Key>(&mut self, key: &K, hot: &mut Hot, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+    fn apply<K: Key>(&mut self, key: &K, hot: &mut Hot, at: Moment, out: &mut Outlet<'_>) {
         if self.events.is_empty() {
             return;
         }
@@ -437,15 +461,14 @@ impl Rest {
                 out.counters.anomaly(what);
             }
             if let Some(naming) = event.naming {
-                self.name(key, hot, &naming, arrival, out);
+                self.name(key, hot, &naming, at, out);
             }
             if let Some(fact) = event.fact {
-                let order = Order { frame: arrival.packet.frame, shard: self.index };
                 out.observations.push(Observation {
-                    order,
-                    input: arrival.frame.input,
-                    frame_number: arrival.frame.number,
-                    time: arrival.frame.now,
+                    order: Order { frame: at.frame, shard: self.index },
+                    input: at.input,
+                    frame_number: at.number,
+                    time: at.now,
                     flow: flow_ref(key, hot, self.index),
                     fact,
                 });
@@ -455,7 +478,7 @@ impl Rest {
     }
 
     /// The flow has a name from here on; bytes so far belong to the name before.
-    fn name<K: Key>(&mut self, key: &K, hot: &mut Hot, naming: &Naming, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+    fn name<K: Key>(&mut self, key: &K, hot: &mut Hot, naming: &Naming, at: Moment, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let had = cold.name;
         let certificate_late = naming.source == NameSource::Certificate && !had.is_none();
@@ -471,7 +494,7 @@ impl Rest {
             out.texts.release(cold.name);
             cold.name = out.texts.keep(naming.name);
             cold.source = naming.source;
-            cold.name_frame = arrival.frame.number;
+            cold.name_frame = at.number;
         }
         if matches!(naming.source, NameSource::Connect | NameSource::Socks) {
             cold.state |= FlowState::PROXIED;
@@ -553,16 +576,30 @@ impl Rest {
     /// Ends the flow at `index`.
     fn close<K: Key>(&mut self, table: &mut Table<K>, index: usize, out: &mut Outlet<'_>) {
         let Some(slot) = table.slot(index) else { return };
-        let mut last = FlowState::LAST;
-        if let Some(cold) = self.cold.get(slot.hot.cold) {
-            let unread = cold.work.as_ref().is_some_and(|w| w.waits());
-            if unread && cold.name.is_none() {
-                last |= FlowState::HELLO_INCOMPLETE;
-            }
-        }
-        self.flush(&slot.key, &mut slot.hot, last, out);
+        self.last_words(&slot.key, &mut slot.hot, out);
+        self.flush(&slot.key, &mut slot.hot, FlowState::LAST, out);
         self.drop_cold(&mut slot.hot, out);
         table.remove(index);
+    }
+
+    /// A flow ends while it is read: what its streams hold is all there is.
+    fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
+        let Some(cold) = self.cold.get(hot.cold) else { return };
+        let Some(mut work) = cold.work.take() else { return };
+        let (mac, number, now) = (cold.mac, cold.last_frame, cold.last);
+        self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
+        let waits = work.waits();
+        let (events, texts) = (&mut self.events, &mut *out.texts);
+        work.end(&mut |m: Metadata<'_>| events.push(emit::event(texts, mac, &m)));
+        let at = Moment { frame: out.at_frame, input: hot.input, number, now };
+        self.apply(key, hot, at, out);
+        if let Some(cold) = self.cold.get(hot.cold)
+            && waits
+            && cold.name.is_none()
+        {
+            cold.state |= FlowState::HELLO_INCOMPLETE;
+        }
+        self.retire(work);
     }
 
     fn sweep<K: Key>(&mut self, table: &mut Table<K>, passed_s: u64, now_s: u64, out: &mut Outlet<'_>) {
@@ -594,12 +631,7 @@ impl Rest {
             if !closed(&slot.hot) {
                 last |= FlowState::OPEN;
             }
-            if let Some(cold) = self.cold.get(slot.hot.cold)
-                && cold.name.is_none()
-                && cold.work.as_ref().is_some_and(|w| w.waits())
-            {
-                last |= FlowState::HELLO_INCOMPLETE;
-            }
+            self.last_words(&slot.key, &mut slot.hot, out);
             self.flush(&slot.key, &mut slot.hot, last, out);
             self.drop_cold(&mut slot.hot, out);
             slot.hot = Hot::default();

@@ -36,7 +36,6 @@ pub enum Outcome {
 }
 
 /// Parser and streams.
-#[derive(Debug)]
 pub struct Work {
     /// Who reads.
     pub parser: Parser,
@@ -108,7 +107,7 @@ impl Work {
         let mut outcome = self.take(from, packet, payload, out);
         if outcome == Outcome::Going && (packet.payload_wire as usize) > payload.len() && !payload.is_empty() {
             // The snaplen cut the rest off: a hole that nothing will fill.
-            outcome = self.cut(from, packet);
+            outcome = self.cut(from, packet, out);
         }
         if outcome == Outcome::Going && packet.flags & tcp_flags::ACK != 0 {
             outcome = self.acknowledge(from.reverse(), packet.ack, out);
@@ -222,7 +221,6 @@ impl Work {
                     self.parser = Parser::new(to, port);
                     for stream in &mut self.streams {
                         stream.deaf = false;
-                        stream.skip = 0;
                         stream.need = 1;
                     }
                     handed = true;
@@ -239,8 +237,21 @@ impl Work {
         (at, Outcome::Going)
     }
 
+    /// No more bytes will come: what is held may still say something.
+    pub fn end(&mut self, out: &mut Out<'_>) {
+        for from in [Direction::Up, Direction::Down] {
+            self.leave(from, out);
+        }
+    }
+
+    /// Shows the parser what it left unconsumed, for the last time.
+    fn leave(&mut self, from: Direction, out: &mut Out<'_>) {
+        let held = std::mem::take(&mut self.stream(from).held);
+        self.parser.cut(from, &held, out);
+    }
+
     /// Bytes after the captured part of this segment are missing for good.
-    fn cut(&mut self, from: Direction, packet: &Packet) -> Outcome {
+    fn cut(&mut self, from: Direction, packet: &Packet, out: &mut Out<'_>) -> Outcome {
         let end = packet.seq.wrapping_add(packet.payload_wire);
         let stream = self.stream(from);
         if stream.deaf {
@@ -252,7 +263,8 @@ impl Work {
             stream.next = end;
             return Outcome::Going;
         }
-        stream.restart(end);
+        self.leave(from, out);
+        self.stream(from).restart(end);
         self.resume(from)
     }
 
@@ -270,9 +282,11 @@ impl Work {
 
     /// The hole in front of the waiting bytes is final: go on behind it, if the parser can.
     fn bridge(&mut self, from: Direction, out: &mut Out<'_>) -> Outcome {
-        if !self.stream(from).jump() {
+        if !self.stream(from).has_hole() {
             return Outcome::Going;
         }
+        self.leave(from, out);
+        self.stream(from).jump();
         let outcome = self.resume(from);
         self.settle(from, outcome, out)
     }
