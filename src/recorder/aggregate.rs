@@ -1,0 +1,506 @@
+//! Flows to rows: usage by hour, sessions, findings by device, service and day.
+//!
+//! In: finished flows, look-ups, destinations that matched nothing. Out: the rows of each input.
+//! Never: keeps an unmatched name together with an actor.
+//! Limits: [`DESTINATIONS_TRACKED_MAX`] names a run are told apart; the rest becomes one row.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rapidhash::fast::RandomState;
+
+use super::evidence;
+use super::finding;
+use super::flows::MatchedFlow;
+use super::hits::Hit;
+use super::policy::Ruling;
+use super::store::rows::{
+    Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
+    Finding, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
+};
+use super::words::{ClientClass, EvidenceKind, Level, Role};
+use crate::types::{MacAddr, Realm, Timestamp};
+
+/// Unmatched names told apart before the rest is lumped together; about 150 bytes each.
+pub const DESTINATIONS_TRACKED_MAX: usize = 500_000;
+
+/// Clients counted exactly per destination; more is "at least so many".
+const DEVICES_TRACKED_MAX: usize = 64;
+
+/// Versions under which verdicts were given.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    /// Policy.
+    pub policy: Text,
+    /// Catalogue.
+    pub signatures: Text,
+}
+
+type UsageKey = (u32, Realm, IpAddr, Option<MacAddr>, Text, Role, Text, ClientClass, Level, EvidenceKind);
+type FindingKey = (Realm, Option<MacAddr>, Option<IpAddr>, Text, u32);
+type SpanKey = (Realm, IpAddr, Option<MacAddr>, Text);
+
+#[derive(Debug, Default)]
+struct Destination {
+    up: u64,
+    down: u64,
+    flows: u64,
+    devices: BTreeSet<IpAddr>,
+}
+
+/// One API-speaking host outside the catalogue.
+#[derive(Debug)]
+struct CandidateTotals {
+    grammars: BTreeSet<&'static str>,
+    flows: BTreeSet<u64>,
+    clients: BTreeSet<IpAddr>,
+    up: u64,
+    down: u64,
+    first: Timestamp,
+    last: Timestamp,
+    answered: bool,
+}
+
+/// Flows of candidates counted exactly; more is "at least so many".
+const CANDIDATE_FLOWS_MAX: usize = 10_000;
+
+#[derive(Debug)]
+struct FindingTotals {
+    actor: Arc<Actor>,
+    hit: Arc<Hit>,
+    ruling: Ruling,
+    level: Level,
+    class: ClientClass,
+    /// Volume and flows at each level.
+    by_level: [(u64, u64, u64); 4],
+    first: Timestamp,
+    last: Timestamp,
+    evidence: Vec<(Level, EvidenceItem)>,
+    evidence_more: u64,
+}
+
+/// Rows of one input while they grow.
+#[derive(Debug, Default)]
+struct Growing {
+    usage: BTreeMap<UsageKey, Usage>,
+    spans: BTreeMap<SpanKey, Vec<SessionSpan>>,
+    findings: BTreeMap<FindingKey, FindingTotals>,
+    destinations: HashMap<(u32, Text), Destination, RandomState>,
+    lumped: BTreeMap<u32, Destination>,
+    candidates: BTreeMap<(u32, Text), CandidateTotals>,
+    coverage: BTreeMap<&'static str, (u64, Option<&'static str>)>,
+    open_flows: Vec<OpenFlow>,
+}
+
+/// Rows of all inputs of a world.
+#[derive(Debug, Default)]
+pub struct Aggregate {
+    inputs: BTreeMap<u16, Growing>,
+    destinations: usize,
+}
+
+/// What a finished flow adds, beside its own numbers.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// How far it went.
+    pub level: Level,
+    /// What the policy says.
+    pub ruling: Ruling,
+}
+
+impl Aggregate {
+    fn input(&mut self, input: u16) -> &mut Growing {
+        self.inputs.entry(input).or_default()
+    }
+
+    /// A flow under one name is over.
+    pub fn flow(&mut self, flow: &MatchedFlow, judged: &Judged, versions: &Versions, capture: &Text) {
+        let actor = &flow.actor;
+        let mut counted = false;
+        for part in &flow.parts {
+            let growing = self.input(part.input);
+            let key = (
+                part.hour,
+                actor.realm,
+                actor.addr,
+                actor.mac,
+                flow.hit.service.clone(),
+                flow.hit.role,
+                flow.hit.pattern.clone(),
+                flow.class,
+                judged.level,
+                flow.kind,
+            );
+            let usage = growing.usage.entry(key).or_insert_with(|| Usage {
+                hour: part.hour,
+                actor: actor.clone(),
+                service: flow.hit.service.clone(),
+                role: flow.hit.role,
+                pattern: flow.hit.pattern.clone(),
+                client_class: flow.class,
+                level: judged.level,
+                evidence: flow.kind,
+                disposition: judged.ruling.disposition,
+                policy_version: versions.policy.clone(),
+                signature_version: versions.signatures.clone(),
+                bytes_up: 0,
+                bytes_down: 0,
+                flows: 0,
+                first_seen: part.first,
+                last_seen: part.last,
+            });
+            usage.bytes_up += part.up;
+            usage.bytes_down += part.down;
+            usage.flows += u64::from(!counted);
+            usage.first_seen = usage.first_seen.min(part.first);
+            usage.last_seen = usage.last_seen.max(part.last);
+            if judged.level >= Level::Contacted {
+                growing.finding(flow, judged, part.hour / 24, (part.up, part.down, u64::from(!counted)), (part.first, part.last), capture);
+            }
+            counted = true;
+        }
+        if flow.hit.role.opens_session() && judged.level >= Level::Contacted {
+            for (input, start, end) in &flow.spans {
+                self.input(*input).span(flow, judged, *start, *end);
+            }
+        }
+        if flow.open
+            && let Some(part) = flow.parts.last()
+        {
+            let open = open_flow(flow, judged.level, part.last);
+            self.input(part.input).open_flows.push(open);
+        }
+    }
+
+    /// A name of the catalogue was asked for in DNS.
+    pub fn looked_up(&mut self, input: u16, actor: &Arc<Actor>, hit: &Hit, ruling: &Ruling, versions: &Versions, at: Timestamp) {
+        let hour = u32::try_from(at.seconds() / 3600).unwrap_or(u32::MAX);
+        let key = (
+            hour,
+            actor.realm,
+            actor.addr,
+            actor.mac,
+            hit.service.clone(),
+            hit.role,
+            hit.pattern.clone(),
+            ClientClass::Unknown,
+            Level::Named,
+            EvidenceKind::Dns,
+        );
+        let usage = self.input(input).usage.entry(key).or_insert_with(|| Usage {
+            hour,
+            actor: actor.clone(),
+            service: hit.service.clone(),
+            role: hit.role,
+            pattern: hit.pattern.clone(),
+            client_class: ClientClass::Unknown,
+            level: Level::Named,
+            evidence: EvidenceKind::Dns,
+            disposition: ruling.disposition,
+            policy_version: versions.policy.clone(),
+            signature_version: versions.signatures.clone(),
+            bytes_up: 0,
+            bytes_down: 0,
+            flows: 0,
+            first_seen: at,
+            last_seen: at,
+        });
+        usage.first_seen = usage.first_seen.min(at);
+        usage.last_seen = usage.last_seen.max(at);
+    }
+
+    /// Bytes to a name outside the catalogue.
+    pub fn destination(&mut self, input: u16, at: Timestamp, name: &Text, client: IpAddr, bytes: (u64, u64), begins: bool) {
+        let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
+        let room = self.destinations < DESTINATIONS_TRACKED_MAX;
+        let growing = self.inputs.entry(input).or_default();
+        let key = (day, name.clone());
+        let known = growing.destinations.contains_key(&key);
+        let destination = if known || room {
+            self.destinations += usize::from(!known);
+            growing.destinations.entry(key).or_default()
+        } else {
+            growing.lumped.entry(day).or_default()
+        };
+        destination.up += bytes.0;
+        destination.down += bytes.1;
+        destination.flows += u64::from(begins);
+        if destination.devices.len() < DEVICES_TRACKED_MAX {
+            destination.devices.insert(client);
+        }
+    }
+
+    /// Signs of an AI API at a host outside the catalogue.
+    pub fn candidate(&mut self, input: u16, at: Timestamp, host: &Text, client: IpAddr, flow: u64, grammar: &'static str, answered: bool) {
+        let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
+        let totals = self.input(input).candidates.entry((day, host.clone())).or_insert_with(|| CandidateTotals {
+            grammars: BTreeSet::new(),
+            flows: BTreeSet::new(),
+            clients: BTreeSet::new(),
+            up: 0,
+            down: 0,
+            first: at,
+            last: at,
+            answered: false,
+        });
+        totals.grammars.insert(grammar);
+        totals.answered |= answered;
+        if totals.flows.len() < CANDIDATE_FLOWS_MAX {
+            totals.flows.insert(flow);
+        }
+        if totals.clients.len() < CANDIDATE_FLOWS_MAX {
+            totals.clients.insert(client);
+        }
+        totals.first = totals.first.min(at);
+        totals.last = totals.last.max(at);
+    }
+
+    /// Bytes of a flow that showed such signs.
+    pub fn candidate_bytes(&mut self, input: u16, at: Timestamp, host: &Text, bytes: (u64, u64)) {
+        let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
+        if let Some(totals) = self.input(input).candidates.get_mut(&(day, host.clone())) {
+            totals.up += bytes.0;
+            totals.down += bytes.1;
+            totals.last = totals.last.max(at);
+        }
+    }
+
+    /// Adds to a number of the coverage ledger; `of` names the number that this is a part of.
+    pub fn cover(&mut self, input: u16, name: &'static str, of: Option<&'static str>, count: u64) {
+        let entry = self.input(input).coverage.entry(name).or_insert((0, of));
+        entry.0 += count;
+    }
+
+    /// The rows of each input; `inputs` gives the digest that finding ids are made of.
+    pub fn finish(self, versions: &Versions, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
+        let rows = |(input, growing): (u16, Growing)| {
+            let key = key_of(input);
+            (input, growing.finish(versions, &key))
+        };
+        self.inputs.into_iter().map(rows).collect()
+    }
+}
+
+impl Growing {
+    fn span(&mut self, flow: &MatchedFlow, judged: &Judged, start: Timestamp, end: Timestamp) {
+        let actor = &flow.actor;
+        let key = (actor.realm, actor.addr, actor.mac, flow.hit.service.clone());
+        self.spans.entry(key).or_default().push(SessionSpan {
+            actor: actor.clone(),
+            service: flow.hit.service.clone(),
+            start,
+            end,
+            level: judged.level,
+            disposition: judged.ruling.disposition,
+        });
+    }
+
+    fn finding(&mut self, flow: &MatchedFlow, judged: &Judged, day: u32, volume: (u64, u64, u64), time: (Timestamp, Timestamp), capture: &Text) {
+        let actor = &flow.actor;
+        // A device that changes its address stays one device, if its MAC is known.
+        let addr = actor.mac.is_none().then_some(actor.addr);
+        let key = (actor.realm, actor.mac, addr, flow.hit.service.clone(), day);
+        let totals = self.findings.entry(key).or_insert_with(|| FindingTotals {
+            actor: actor.clone(),
+            hit: flow.hit.clone(),
+            ruling: judged.ruling.clone(),
+            level: judged.level,
+            class: flow.class,
+            by_level: [(0, 0, 0); 4],
+            first: time.0,
+            last: time.1,
+            evidence: Vec::new(),
+            evidence_more: 0,
+        });
+        if (judged.level, flow.hit.role.opens_session()) > (totals.level, totals.hit.role.opens_session()) {
+            totals.level = judged.level;
+            totals.hit = flow.hit.clone();
+            totals.class = flow.class;
+            totals.ruling = judged.ruling.clone();
+        }
+        if let Some((up, down, flows)) = totals.by_level.get_mut(usize::from(judged.level.number())) {
+            *up += volume.0;
+            *down += volume.1;
+            *flows += volume.2;
+        }
+        if actor.host_name.is_some() && totals.actor.host_name.is_none() {
+            totals.actor = actor.clone();
+        }
+        totals.first = totals.first.min(time.0);
+        totals.last = totals.last.max(time.1);
+        if volume.2 == 0 {
+            return;
+        }
+        totals.evidence.push((judged.level, evidence::item(flow, capture)));
+        if totals.evidence.len() > EVIDENCE_MAX * 2 {
+            totals.trim();
+        }
+    }
+
+    fn finish(mut self, versions: &Versions, key: &Text) -> InputRows {
+        let usage = self.usage.into_values().collect();
+        let sessions = self.spans.into_values().flat_map(merge_spans).collect();
+        let findings = std::mem::take(&mut self.findings)
+            .into_iter()
+            .map(|((.., day), totals)| totals.finish(day, key, versions))
+            .collect();
+        let candidates = self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
+        let destinations = destinations(self.destinations, self.lumped);
+        let coverage = self.coverage.into_iter().map(|(name, (count, of))| Coverage {
+            name: Text::from(name),
+            count,
+            of: of.map(Text::from),
+        });
+        let coverage = coverage.collect();
+        InputRows { usage, sessions, findings, candidates, destinations, coverage, open_flows: self.open_flows }
+    }
+}
+
+impl FindingTotals {
+    /// Keeps the strongest evidence, the earliest of equal strength.
+    fn trim(&mut self) {
+        self.evidence.sort_by(|(a, x), (b, y)| b.cmp(a).then(x.time.cmp(&y.time)).then(x.first_frame.cmp(&y.first_frame)));
+        let more = self.evidence.len().saturating_sub(EVIDENCE_MAX);
+        self.evidence_more += more as u64;
+        self.evidence.truncate(EVIDENCE_MAX);
+    }
+
+    fn finish(mut self, day: u32, key: &Text, versions: &Versions) -> Finding {
+        self.trim();
+        // A used service is told by what was used, not by what was only contacted beside it.
+        let counts = |level: Level| self.level.counts() == level.counts();
+        let (mut up, mut down, mut flows) = (0, 0, 0);
+        for level in Level::ALL {
+            if counts(*level)
+                && let Some((u, d, f)) = self.by_level.get(usize::from(level.number()))
+            {
+                up += u;
+                down += d;
+                flows += f;
+            }
+        }
+        let actor = self.actor;
+        let told = finding::tell(&self.hit, &self.ruling, self.level, self.class, up);
+        Finding {
+            id: finding::id(&actor, &self.hit.service, day, key),
+            actor,
+            service: self.hit.service.clone(),
+            day,
+            revision: 0,
+            service_name: self.hit.service_name.clone(),
+            vendor: self.hit.vendor.clone(),
+            category: self.hit.category.clone(),
+            pattern: self.hit.pattern.clone(),
+            client_class: self.class,
+            level: self.level,
+            disposition: self.ruling.disposition,
+            policy: self.ruling.rule.clone(),
+            policy_version: versions.policy.clone(),
+            signature_version: versions.signatures.clone(),
+            severity: told.severity,
+            reasons: told.reasons,
+            title: told.title,
+            next_steps: told.next_steps,
+            bytes_up: up,
+            bytes_down: down,
+            flows,
+            first_seen: self.first,
+            last_seen: self.last,
+            evidence: self.evidence.into_iter().map(|(_, e)| e).collect(),
+            evidence_more: self.evidence_more,
+        }
+    }
+}
+
+impl CandidateTotals {
+    fn finish(self, day: u32, host: Text) -> Candidate {
+        let grammars: Vec<&str> = self.grammars.into_iter().collect();
+        let grammars = grammars.join(",");
+        let answer = if self.answered { "and answers were seen" } else { "no answer was seen" };
+        Candidate {
+            day,
+            host,
+            evidence: Text::from(format!("requests in clear speak {grammars}; {answer}")),
+            grammars: Text::from(grammars),
+            flows: self.flows.len() as u64,
+            bytes_up: self.up,
+            bytes_down: self.down,
+            actors: self.clients.len() as u64,
+            first_seen: self.first,
+            last_seen: self.last,
+        }
+    }
+}
+
+/// Merges presence with gaps below a session's; level and verdict are the strongest within.
+fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
+    spans.sort_by_key(|s| (s.start, s.end));
+    let mut merged: Vec<SessionSpan> = Vec::new();
+    for span in spans {
+        match merged.last_mut() {
+            Some(last) if span.start.since(last.end) < SESSION_GAP => {
+                last.end = last.end.max(span.end);
+                last.level = last.level.max(span.level);
+                last.disposition = last.disposition.min(span.disposition);
+            }
+            _ => merged.push(span),
+        }
+    }
+    merged
+}
+
+/// The largest destinations of each day, and one row for the rest.
+fn destinations(named: HashMap<(u32, Text), Destination, RandomState>, mut lumped: BTreeMap<u32, Destination>) -> Vec<DestinationDay> {
+    let mut days: BTreeMap<u32, Vec<(Text, Destination)>> = BTreeMap::new();
+    for ((day, name), destination) in named {
+        days.entry(day).or_default().push((name, destination));
+    }
+    for day in lumped.keys() {
+        days.entry(*day).or_default();
+    }
+    let mut rows = Vec::new();
+    for (day, mut list) in days {
+        list.sort_by(|(a, x), (b, y)| (y.up + y.down, a).cmp(&(x.up + x.down, b)));
+        let mut rest = lumped.remove(&day).unwrap_or_default();
+        for (_, more) in list.drain(list.len().min(DESTINATIONS_MAX)..) {
+            rest.up += more.up;
+            rest.down += more.down;
+            rest.flows += more.flows;
+            rest.devices.extend(more.devices);
+        }
+        if rest.flows > 0 || rest.up > 0 || rest.down > 0 {
+            list.push((Text::from(DestinationDay::REMAINDER), rest));
+        }
+        rows.extend(list.into_iter().map(|(name, d)| DestinationDay {
+            day,
+            name,
+            bytes_up: d.up,
+            bytes_down: d.down,
+            flows: d.flows,
+            devices: d.devices.len() as u64,
+        }));
+    }
+    rows
+}
+
+fn open_flow(flow: &MatchedFlow, level: Level, last: Timestamp) -> OpenFlow {
+    OpenFlow {
+        realm: flow.flow.realm,
+        transport: flow.flow.protocol,
+        client: flow.flow.client,
+        server: flow.flow.server,
+        service: flow.hit.service.clone(),
+        role: flow.hit.role,
+        pattern: flow.hit.pattern.clone(),
+        name: flow.name.clone(),
+        evidence: flow.kind,
+        client_class: flow.class,
+        level,
+        ja4: flow.ja4.clone(),
+        bytes_up: flow.volume.up,
+        bytes_down: flow.volume.down,
+        first_seen: flow.parts.first().map_or(last, |p| p.first),
+        last_seen: last,
+    }
+}

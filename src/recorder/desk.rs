@@ -1,0 +1,628 @@
+//! The recorder at work: every observation of a run, in order, to rows.
+//!
+//! In: batches merged by order. Out: rows of each input, once a world ends.
+//! Never: looks at a packet; lets an unmatched name and a client stand in one row.
+//! Limits: those of [`super::flows`], [`super::names`], [`super::identity`],
+//! [`super::aggregate`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rapidhash::fast::RandomState;
+
+use super::aggregate::{Aggregate, Judged, Versions};
+use super::flows::{MatchedFlow, OPEN_MAX};
+use super::hits::{self, Hit, Texts};
+use super::identity::{Bindings, Source};
+use super::judge::{Carrier, Volume};
+use super::names::{Belief, Names};
+use super::policy::{Asked, Policy, Ruling};
+use super::signature::{Catalogue, Clients, Network};
+use super::store::rows::{Actor, InputRows, OpenFlow, Text};
+use super::words::{ClientClass, EvidenceKind, Role};
+use crate::observation::{
+    Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation,
+};
+use crate::types::{Realm, Timestamp};
+use crate::watcher::flow::merged;
+use crate::watcher::protocol::grammar::Api;
+use crate::watcher::protocol::HelloTransport;
+
+/// Flows with API signs but no service, remembered to count their bytes.
+const CANDIDATES_OPEN_MAX: usize = 100_000;
+
+/// Devices told apart in the ledger of hidden traffic.
+const HIDDEN_MAX: usize = 100_000;
+
+/// What the recorder judges by.
+#[derive(Clone)]
+pub struct Rulebook {
+    /// Services.
+    pub catalogue: Arc<Catalogue>,
+    /// Programs by fingerprint.
+    pub clients: Arc<Clients>,
+    /// What hides names.
+    pub network: Arc<Network>,
+    /// Decisions.
+    pub policy: Arc<Policy>,
+    /// Networks whose hosts are ours; empty for the private ranges.
+    pub own_networks: Vec<(IpAddr, u8)>,
+    /// Upload that makes a use `bulk`, in bytes a flow.
+    pub bulk_bytes: u64,
+}
+
+/// Everything remembered of one world.
+#[derive(Default)]
+struct World {
+    names: Names,
+    bindings: Bindings,
+    flows: HashMap<u64, MatchedFlow, RandomState>,
+    candidates: HashMap<u64, Text, RandomState>,
+    aggregate: Aggregate,
+    /// Clients seen, and those of encrypted DNS and of security edges, by input.
+    clients: BTreeSet<(u16, Realm, IpAddr)>,
+    hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
+    flows_full: u64,
+}
+
+/// The recorder.
+pub struct Desk {
+    rules: Rulebook,
+    versions: Versions,
+    texts: Vec<Texts>,
+    world: World,
+    captures: Vec<Text>,
+    carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
+}
+
+impl Desk {
+    /// An empty desk; `carried` are flows that an earlier input left open.
+    pub fn new(rules: Rulebook, carried: Vec<OpenFlow>) -> Self {
+        let versions = Versions {
+            policy: rules.policy.version().clone(),
+            signatures: Text::from(rules.catalogue.version()),
+        };
+        let carried = carried.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
+        Self { rules, versions, texts: Vec::new(), world: World::default(), captures: Vec::new(), carried }
+    }
+
+    /// Tells the names of inputs, by index.
+    pub fn captures(&mut self, names: Vec<Text>) {
+        self.captures = names;
+    }
+
+    /// Takes the batches of all watchers for one block; `observe` is shown every observation.
+    pub fn block(&mut self, batches: &[Batch], observe: &mut dyn FnMut(&Observation, &Texts)) {
+        for batch in batches {
+            if self.texts.len() <= batch.watcher {
+                self.texts.resize_with(batch.watcher + 1, Texts::default);
+            }
+            if let Some(texts) = self.texts.get_mut(batch.watcher) {
+                texts.learn(&batch.texts, &self.rules.catalogue);
+            }
+        }
+        let texts = std::mem::take(&mut self.texts);
+        for (b, i) in merged(batches) {
+            let Some(batch) = batches.get(b) else { continue };
+            let (Some(observation), Some(texts)) = (batch.observations.get(i), texts.get(batch.watcher)) else {
+                continue;
+            };
+            observe(observation, texts);
+            self.observation(observation, texts);
+        }
+        self.texts = texts;
+    }
+
+    /// Adds to the coverage ledger.
+    pub fn cover(&mut self, input: u16, name: &'static str, of: Option<&'static str>, count: u64) {
+        self.world.aggregate.cover(input, name, of, count);
+    }
+
+    /// Versions under which verdicts are given.
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// The world is over: its rows by input.
+    pub fn finish(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
+        let mut world = std::mem::take(&mut self.world);
+        let mut left: Vec<_> = world.flows.drain().collect();
+        left.sort_by_key(|(id, _)| *id);
+        for (_, flow) in left {
+            self.close(&mut world, &flow);
+        }
+        for (input, ..) in &world.clients {
+            world.aggregate.cover(*input, "clients", None, 1);
+        }
+        for (input, what, ..) in &world.hidden {
+            world.aggregate.cover(*input, what, Some("clients"), 1);
+        }
+        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        if dropped > 0 {
+            world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
+        }
+        world.aggregate.finish(&self.versions, key_of)
+    }
+
+    fn observation(&mut self, o: &Observation, texts: &Texts) {
+        match &o.fact {
+            Fact::Delta(delta) => self.delta(o, delta, texts),
+            Fact::Hello(hello) => self.hello(o, hello, texts),
+            Fact::Http(http) => self.http(o, http, texts),
+            Fact::HttpAnswer { api: Some(api), .. } => self.api(o, None, *api, true),
+            Fact::Api(api) => self.api(o, None, *api, false),
+            Fact::DnsQuery { name, id, .. } => {
+                let Some(text) = texts.text(*name) else { return };
+                self.world.names.question(o.flow.realm, o.flow.client.addr, o.flow.client.port, *id, text, o.time);
+                self.world.aggregate.cover(o.input, "dns_queries", None, 1);
+                if let Some(hit) = texts.hit(*name) {
+                    self.looked_up(o, &hit.clone());
+                }
+            }
+            Fact::DnsAddress { name, addr, ttl_s, id } => {
+                let Some(text) = texts.text(*name) else { return };
+                let client = o.flow.client;
+                self.world.names.answer(o.flow.realm, client.addr, client.port, *id, text, *addr, *ttl_s, o.time);
+            }
+            Fact::DnsEch { public_name, ttl_s, .. } => {
+                if let Some(text) = texts.text(*public_name) {
+                    self.world.names.ech(text, *ttl_s, o.time);
+                }
+            }
+            Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
+            Fact::Neighbor { mac, .. } => {
+                self.world.bindings.bind(o.flow.realm, o.flow.client.addr, *mac, Source::Neighbor, o.time);
+            }
+            Fact::HttpAnswer { api: None, .. }
+            | Fact::CertificateName(_)
+            | Fact::DnsResponse { .. }
+            | Fact::LocalName { .. }
+            | Fact::SocksTarget { .. }
+            | Fact::ProxySource(_)
+            | Fact::Account { .. } => {}
+        }
+    }
+
+    fn dhcp(&mut self, o: &Observation, dhcp: &Dhcp, texts: &Texts) {
+        // RFC 2132 §9.6: 5 is ACK, 7 RELEASE; RFC 8415 §7.3: 7 is REPLY, 8 RELEASE.
+        let (granted, released) = if dhcp.version == 4 { (5, 7) } else { (7, 8) };
+        if let Some(name) = texts.text(dhcp.host_name).or_else(|| texts.text(dhcp.fqdn)) {
+            self.world.bindings.call(dhcp.mac, name);
+        }
+        let Some(addr) = dhcp.addr else { return };
+        if dhcp.message == granted && !dhcp.from_client {
+            self.world.bindings.bind(o.flow.realm, addr, dhcp.mac, Source::Dhcp, o.time);
+        } else if dhcp.message == released && dhcp.from_client {
+            self.world.bindings.release(o.flow.realm, addr);
+        }
+    }
+
+    fn ours(&self, addr: IpAddr) -> bool {
+        if self.rules.own_networks.is_empty() {
+            return is_private(addr);
+        }
+        self.rules.own_networks.iter().any(|(net, bits)| within(addr, *net, *bits))
+    }
+
+    /// `true` if the client is a stranger who comes to a host of ours.
+    fn inbound(&self, flow: &FlowRef) -> bool {
+        !self.ours(flow.client.addr) && self.ours(flow.server.addr)
+    }
+
+    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
+        self.rules.policy.rule(&Asked {
+            service: &hit.service,
+            category: &hit.category,
+            vendor: &hit.vendor,
+            tenant: hit.tenant.as_deref(),
+            actor,
+            at,
+        })
+    }
+
+    fn looked_up(&mut self, o: &Observation, hit: &Hit) {
+        if self.inbound(&o.flow) {
+            return;
+        }
+        let actor = self.world.bindings.actor(o.flow.realm, o.flow.client.addr);
+        let ruling = self.ruling(hit, &actor, o.time);
+        self.world.aggregate.looked_up(o.input, &actor, hit, &ruling, &self.versions, o.time);
+    }
+
+    fn hello(&mut self, o: &Observation, hello: &Hello, texts: &Texts) {
+        let world = &mut self.world;
+        world.bindings.bind(o.flow.realm, o.flow.client.addr, hello.mac, Source::Frame, o.time);
+        world.aggregate.cover(o.input, "hellos", None, 1);
+        let name = texts.text(hello.name);
+        if name.is_none() {
+            world.aggregate.cover(o.input, "hellos_without_name", Some("hellos"), 1);
+        }
+        let hidden = hello.ech.is_some() && name.is_some_and(|n| self.hides(n, o.time));
+        if hello.ech.is_some() {
+            let row = if hidden { "hellos_ech_plausible" } else { "hellos_ech_grease" };
+            self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
+        }
+        if let Some(name) = name
+            && let Some(hider) = self.rules.network.by_name(name)
+        {
+            let row = hider.kind.coverage_row();
+            if self.world.hidden.len() < HIDDEN_MAX {
+                self.world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+            }
+        }
+        if hidden {
+            return;
+        }
+        let Some(hit) = texts.hit(hello.name).cloned() else { return };
+        let (Some(name), false) = (texts.text(hello.name), self.inbound(&o.flow)) else { return };
+        let (class, evidence) = self.rules.clients.class_of(
+            texts.str(hello.ja4),
+            "",
+            texts.str(hello.alpn),
+            hello.grease,
+            hello.ech.is_some(),
+            false,
+        );
+        let kind = match hello.transport {
+            HelloTransport::Quic => EvidenceKind::QuicSni,
+            HelloTransport::Tls | HelloTransport::Dtls => EvidenceKind::Sni,
+        };
+        let (class, evidence) = (class, Text::from(evidence));
+        let ja4 = texts.text(hello.ja4).cloned();
+        if let Some(flow) = self.matched(o, hit, name.clone(), kind, false) {
+            flow.class = class;
+            flow.class_evidence = evidence;
+            flow.ja4 = ja4;
+            flow.carrier = if kind == EvidenceKind::QuicSni { Carrier::Quic } else { Carrier::Tls };
+        }
+    }
+
+    /// `name` is the outer name of an encrypted hello.
+    fn hides(&self, name: &str, at: Timestamp) -> bool {
+        self.rules.network.is_ech_public_name(name) || self.world.names.offers_ech(name, at)
+    }
+
+    fn http(&mut self, o: &Observation, http: &Http, texts: &Texts) {
+        self.world.bindings.bind(o.flow.realm, o.flow.client.addr, http.mac, Source::Frame, o.time);
+        self.world.aggregate.cover(o.input, "http_requests", None, 1);
+        if self.inbound(&o.flow) {
+            return;
+        }
+        let hit = texts.hit(http.host).cloned();
+        let Some(hit) = hit else {
+            if let Some(api) = http.api {
+                let host = texts.text(http.host).cloned();
+                self.api(o, host, api, false);
+            }
+            return;
+        };
+        let Some(name) = texts.text(http.host).cloned() else { return };
+        let kind = evidence_kind(http_source(http));
+        let agent = texts.str(http.user_agent);
+        let (class, evidence) = self.rules.clients.class_of("", agent, "", false, false, http.sdk);
+        let evidence = Text::from(evidence);
+        let unseen = http.prefetch || http.embedded;
+        if let Some(flow) = self.matched(o, hit, name, kind, false) {
+            if class != ClientClass::Unknown {
+                flow.class = class;
+                flow.class_evidence = evidence;
+            }
+            let [requests, unseen_requests] = &mut flow.requests;
+            *requests += 1;
+            *unseen_requests += u64::from(unseen);
+        }
+    }
+
+    fn api(&mut self, o: &Observation, host: Option<Text>, api: Api, answered: bool) {
+        if self.world.flows.contains_key(&o.flow.id) || self.inbound(&o.flow) {
+            return;
+        }
+        let known = self.world.candidates.get(&o.flow.id).cloned();
+        let host = host.or(known).unwrap_or_else(|| Text::from(server_text(&o.flow)));
+        self.world.aggregate.candidate(o.input, o.time, &host, o.flow.client.addr, o.flow.id, api.name(), answered);
+        if self.world.candidates.len() < CANDIDATES_OPEN_MAX {
+            self.world.candidates.insert(o.flow.id, host);
+        } else {
+            self.world.flows_full += 1;
+        }
+    }
+
+    /// The flow under this name, begun if need be; a flow under another name is closed first.
+    fn matched(&mut self, o: &Observation, hit: Arc<Hit>, name: Text, kind: EvidenceKind, doubtful: bool) -> Option<&mut MatchedFlow> {
+        let other = self.world.flows.get(&o.flow.id).is_some_and(|f| f.name != name);
+        if other && let Some(flow) = self.world.flows.remove(&o.flow.id) {
+            let mut world = std::mem::take(&mut self.world);
+            self.close(&mut world, &flow);
+            self.world = world;
+        }
+        if !self.world.flows.contains_key(&o.flow.id) {
+            if self.world.flows.len() >= OPEN_MAX {
+                self.world.flows_full += 1;
+                return None;
+            }
+            let actor = self.world.bindings.actor(o.flow.realm, o.flow.client.addr);
+            let flow = MatchedFlow {
+                hit,
+                name,
+                kind,
+                doubtful,
+                flow: o.flow,
+                actor,
+                class: ClientClass::Unknown,
+                class_evidence: Text::from("nothing seen that tells the program"),
+                ja4: None,
+                carrier: carrier_of(kind, &o.flow),
+                answered: false,
+                requests: [0, 0],
+                volume: Volume::default(),
+                parts: Vec::new(),
+                spans: Vec::new(),
+                frames: [0; 3],
+                open: false,
+            };
+            self.world.flows.insert(o.flow.id, flow);
+        }
+        let flow = self.world.flows.get_mut(&o.flow.id)?;
+        if kind < flow.kind {
+            flow.kind = kind;
+        }
+        Some(flow)
+    }
+
+    fn delta(&mut self, o: &Observation, delta: &Delta, texts: &Texts) {
+        let last = delta.state.has(FlowState::LAST);
+        self.ledger(o, delta, last);
+        if self.inbound(&o.flow) {
+            if last {
+                self.world.aggregate.cover(o.input, "flows_inbound", Some("flows"), 1);
+            }
+            return;
+        }
+        let named = texts.text(delta.name).filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
+        let Some(name) = named.cloned() else {
+            self.nameless(o, delta, last, texts);
+            return;
+        };
+        if last {
+            self.world.aggregate.cover(o.input, source_row(delta.source), Some("flows"), 1);
+        }
+        match texts.hit(delta.name).cloned() {
+            Some(hit) => self.count(o, delta, hit, name, evidence_kind(delta.source.unwrap_or(NameSource::None)), false, last),
+            None => self.unmatched(o, delta, &name, last),
+        }
+    }
+
+    /// A flow that carried no name: one that DNS, or an earlier input, gave it.
+    fn nameless(&mut self, o: &Observation, delta: &Delta, last: bool, texts: &Texts) {
+        if let Some(flow) = self.world.flows.get(&o.flow.id) {
+            let (hit, name, kind, doubtful) = (flow.hit.clone(), flow.name.clone(), flow.kind, flow.doubtful);
+            self.count(o, delta, hit, name, kind, doubtful, last);
+            return;
+        }
+        if delta.state.has(FlowState::FIRST | FlowState::MIDSTREAM)
+            && let Some(open) = self.carried(o, delta)
+        {
+            self.carry_on(o, delta, &open, last);
+            return;
+        }
+        if o.flow.protocol != 6 && o.flow.protocol != 17 {
+            return;
+        }
+        let found = self.world.names.name(o.flow.realm, o.flow.client.addr, o.flow.server.addr, delta.first);
+        let Some((name, belief)) = found else {
+            if last {
+                self.world.aggregate.cover(o.input, "flows_unnamed", Some("flows"), 1);
+            }
+            if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
+                self.candidate_bytes(o, delta, &host, last);
+            }
+            return;
+        };
+        if last {
+            let row = if belief == Belief::Likely { "flows_named_by_dns" } else { "flows_named_possibly" };
+            self.world.aggregate.cover(o.input, row, Some("flows"), 1);
+        }
+        match hits::hit(&self.rules.catalogue, &name) {
+            Some(hit) if carries_application(&o.flow) => {
+                let doubtful = belief == Belief::Possible;
+                let ja4 = texts.text(delta.ja4).cloned();
+                self.count(o, delta, Arc::new(hit), name, EvidenceKind::Dns, doubtful, last);
+                if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
+                    flow.ja4 = ja4;
+                }
+            }
+            _ => self.unmatched(o, delta, &name, last),
+        }
+    }
+
+    fn carried(&mut self, o: &Observation, delta: &Delta) -> Option<OpenFlow> {
+        /// A flow that was silent for longer than a named flow may be is another one.
+        const LONGEST_PAUSE: u64 = 3_600 * Timestamp::SECOND;
+        let key = (o.flow.protocol, o.flow.client, o.flow.server);
+        let open = self.carried.remove(&key)?;
+        (delta.first.since(open.last_seen) < LONGEST_PAUSE && delta.first >= open.first_seen).then_some(open)
+    }
+
+    /// Goes on with a flow whose name stands in an earlier input.
+    fn carry_on(&mut self, o: &Observation, delta: &Delta, open: &OpenFlow, last: bool) {
+        let Some(hit) = hits::hit(&self.rules.catalogue, &open.name) else { return };
+        self.count(o, delta, Arc::new(hit), open.name.clone(), open.evidence, false, false);
+        if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
+            flow.volume.up += open.bytes_up;
+            flow.volume.down += open.bytes_down;
+            flow.class = open.client_class;
+            flow.ja4 = open.ja4.clone();
+            flow.answered = true;
+        }
+        self.world.aggregate.cover(o.input, "flows_carried_over", Some("flows"), 1);
+        if last && let Some(flow) = self.world.flows.remove(&o.flow.id) {
+            let mut world = std::mem::take(&mut self.world);
+            self.close(&mut world, &flow);
+            self.world = world;
+        }
+    }
+
+    /// Adds a delta to its matched flow; closes the flow with its last one.
+    #[expect(clippy::too_many_arguments, reason = "a delta and everything that was found out about it")]
+    fn count(&mut self, o: &Observation, delta: &Delta, hit: Arc<Hit>, name: Text, kind: EvidenceKind, doubtful: bool, last: bool) {
+        let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
+        flow.add(o.input, delta);
+        if last && let Some(flow) = self.world.flows.remove(&o.flow.id) {
+            let mut world = std::mem::take(&mut self.world);
+            self.close(&mut world, &flow);
+            self.world = world;
+        }
+    }
+
+    fn close(&self, world: &mut World, flow: &MatchedFlow) {
+        let Some(first) = flow.parts.first() else { return };
+        let judged = Judged {
+            level: flow.level(self.rules.bulk_bytes),
+            ruling: self.ruling(&flow.hit, &flow.actor, first.first),
+        };
+        let capture = self.captures.get(usize::from(first.input)).cloned();
+        let capture = capture.unwrap_or_else(|| Text::from(""));
+        world.aggregate.flow(flow, &judged, &self.versions, &capture);
+    }
+
+    fn unmatched(&mut self, o: &Observation, delta: &Delta, name: &Text, last: bool) {
+        if let Some(flow) = self.world.flows.remove(&o.flow.id) {
+            let mut world = std::mem::take(&mut self.world);
+            self.close(&mut world, &flow);
+            self.world = world;
+        }
+        if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
+            self.candidate_bytes(o, delta, &host, last);
+        }
+        let begins = delta.state.has(FlowState::FIRST);
+        self.world.aggregate.destination(o.input, delta.first, name, o.flow.client.addr, (delta.up, delta.down), begins);
+    }
+
+    fn candidate_bytes(&mut self, o: &Observation, delta: &Delta, host: &Text, last: bool) {
+        self.world.aggregate.candidate_bytes(o.input, delta.last, host, (delta.up, delta.down));
+        if last {
+            self.world.candidates.remove(&o.flow.id);
+        }
+    }
+
+    /// Numbers that every flow adds to, whoever it went to.
+    fn ledger(&mut self, o: &Observation, delta: &Delta, last: bool) {
+        let world = &mut self.world;
+        if world.clients.len() < HIDDEN_MAX && delta.packets_up > 0 {
+            world.clients.insert((o.input, o.flow.realm, o.flow.client.addr));
+        }
+        let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);
+        cover(&mut world.aggregate, "payload_bytes", None, delta.up + delta.down);
+        if !last {
+            return;
+        }
+        cover(&mut world.aggregate, "flows", None, 1);
+        for (bit, row) in [
+            (FlowState::MIDSTREAM, "flows_midstream"),
+            (FlowState::HELLO_INCOMPLETE, "flows_hello_incomplete"),
+            (FlowState::GAP, "flows_with_gaps"),
+            (FlowState::CONFLICT, "flows_with_conflicting_copies"),
+            (FlowState::SHARED, "flows_with_shared_bytes"),
+            (FlowState::PROXIED, "flows_through_proxy"),
+        ] {
+            if delta.state.has(bit) {
+                cover(&mut world.aggregate, row, Some("flows"), 1);
+            }
+        }
+        if !delta.state.has(FlowState::ANSWERED) {
+            cover(&mut world.aggregate, "flows_unanswered", Some("flows"), 1);
+        }
+        let hider = self.rules.network.by_address(o.flow.server.addr);
+        if let Some(hider) = hider
+            && matches!(o.flow.server.port, 443 | 853 | 784 | 8853)
+            && world.hidden.len() < HIDDEN_MAX
+        {
+            let row = hider.kind.coverage_row();
+            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+        }
+    }
+}
+
+/// Ports on which a name from DNS may stand for application traffic: not DNS, NTP, or pings.
+fn carries_application(flow: &FlowRef) -> bool {
+    !matches!(flow.server.port, 53 | 123 | 853 | 0)
+}
+
+fn carrier_of(kind: EvidenceKind, flow: &FlowRef) -> Carrier {
+    match kind {
+        EvidenceKind::QuicSni | EvidenceKind::QuicCid => Carrier::Quic,
+        EvidenceKind::HttpHost | EvidenceKind::Authority => Carrier::Clear,
+        // Without a hello of its own: by what usually runs there.
+        EvidenceKind::Dns | EvidenceKind::Address if flow.protocol == 17 => Carrier::Quic,
+        _ => Carrier::Tls,
+    }
+}
+
+fn http_source(http: &Http) -> NameSource {
+    use crate::watcher::protocol::HostSource;
+    match http.source {
+        HostSource::Host | HostSource::AbsoluteUri => NameSource::HttpHost,
+        HostSource::Connect => NameSource::Connect,
+        HostSource::Authority => NameSource::Authority,
+    }
+}
+
+fn evidence_kind(source: NameSource) -> EvidenceKind {
+    match source {
+        NameSource::Sni => EvidenceKind::Sni,
+        NameSource::QuicSni => EvidenceKind::QuicSni,
+        NameSource::HttpHost => EvidenceKind::HttpHost,
+        NameSource::Authority => EvidenceKind::Authority,
+        NameSource::Connect => EvidenceKind::Connect,
+        NameSource::Socks => EvidenceKind::Socks,
+        NameSource::Certificate => EvidenceKind::Certificate,
+        NameSource::None => EvidenceKind::Dns,
+    }
+}
+
+fn source_row(source: Option<NameSource>) -> &'static str {
+    match source {
+        Some(NameSource::Sni) => "flows_named_by_sni",
+        Some(NameSource::QuicSni) => "flows_named_by_quic_sni",
+        Some(NameSource::HttpHost | NameSource::Authority) => "flows_named_by_http",
+        Some(NameSource::Connect | NameSource::Socks) => "flows_named_by_proxy",
+        Some(NameSource::Certificate) => "flows_named_by_certificate",
+        Some(NameSource::None) | None => "flows_unnamed",
+    }
+}
+
+fn server_text(flow: &FlowRef) -> String {
+    std::net::SocketAddr::new(flow.server.addr, flow.server.port).to_string()
+}
+
+/// RFC 1918, RFC 6598 shared space, loopback, link-local and unique local addresses.
+fn is_private(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(a) => {
+            let [first, second, ..] = a.octets();
+            a.is_private() || a.is_loopback() || a.is_link_local() || (first == 100 && (64..128).contains(&second))
+        }
+        IpAddr::V6(a) => a.is_unique_local() || a.is_unicast_link_local() || a.is_loopback(),
+    }
+}
+
+fn within(addr: IpAddr, net: IpAddr, bits: u8) -> bool {
+    let of = |x: u128, y: u128, width: u32| {
+        let bits = u32::from(bits).min(width);
+        bits == 0 || (x ^ y) >> (width - bits) == 0
+    };
+    match (addr, net) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => of(u128::from(u32::from(a)), u128::from(u32::from(b)), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => of(u128::from(a), u128::from(b), 128),
+        _ => false,
+    }
+}
+
+impl Role {
+    /// Hosts that a person or program works with; scripts, pictures and measurements never
+    /// open a session.
+    pub fn opens_session(self) -> bool {
+        matches!(self, Role::Chat | Role::Api | Role::Upload | Role::Voice)
+    }
+}

@@ -1,0 +1,269 @@
+//! Wires the roles into one run: the only threads and channels.
+//!
+//! ```text
+//! reader ──blocks──▶ every watcher          (bounded: blocks go back when all are done)
+//! watcher k decodes each block whose number is k modulo the watchers, stitches fragments in
+//! the order of blocks, then handles its own shards of every block
+//! watchers ──batches──▶ recorder (this thread), merged by order
+//! ```
+//!
+//! Which block a frame is in, which shard a flow is in and where an observation stands in the
+//! order are functions of the input. So is, therefore, everything that the recorder sees,
+//! whatever the number of watchers.
+
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::observation::Batch;
+use crate::watcher::capture::{Fill, InputReport, Inputs};
+use crate::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Stitcher};
+use crate::watcher::flow::counters::FlowCounters;
+use crate::watcher::flow::{Flows, Limits};
+use crate::watcher::packet::{Block, Decoded, Frame};
+
+/// Watchers of one run at most: one a shard.
+pub const WATCHERS_MAX: usize = crate::watcher::flow::SHARDS;
+
+/// How a run is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Watchers, 1 to [`WATCHERS_MAX`].
+    pub watchers: usize,
+    /// What decoding leaves out, and the seed of flow hashes.
+    pub decode: DecodeOptions,
+    /// Caps of each shard.
+    pub limits: Limits,
+}
+
+/// What watchers and reader counted over the whole run.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Flow stage.
+    pub flow: FlowCounters,
+    /// Most bytes that tables and streams took at once.
+    pub flow_bytes_peak: usize,
+    /// Blocks read.
+    pub blocks: u64,
+}
+
+/// What the recorder is told, in the order of the run.
+pub trait Listener {
+    /// Everything all watchers have to say of one block, in order, and what decoding counted.
+    fn block(&mut self, batches: &[Batch], decode: &[(u16, DecodeCounters)]);
+
+    /// All inputs of one world are read and all flows have ended; the reports of the inputs
+    /// read so far.
+    fn world(&mut self, inputs: &[InputReport]);
+
+    /// Something to show while waiting.
+    fn progress(&mut self, read_bytes: u64, total_bytes: Option<u64>, frames: u64);
+}
+
+/// One block on its way through the watchers.
+#[derive(Default)]
+struct Job {
+    block: Block,
+    decoded: OnceLock<(Decoded, DecodeCounters)>,
+    /// The decoded buffers of an earlier block, to be used again.
+    spare: Mutex<Decoded>,
+    /// The block ends a world: all flows end behind it.
+    ends_world: bool,
+    reports: Vec<InputReport>,
+    read: (u64, Option<u64>),
+}
+
+/// What a watcher sends for a block.
+struct Sent {
+    batch: Batch,
+    last: Option<Batch>,
+    job: Arc<Job>,
+}
+
+/// Fragments cross blocks, so they are put together in the order of blocks, whoever decodes.
+#[derive(Default)]
+struct InOrder {
+    turn: Mutex<(u64, Stitcher)>,
+    changed: Condvar,
+}
+
+impl InOrder {
+    fn stitch(
+        &self,
+        job: &Job,
+        decoder: &Decoder,
+        decoded: &mut Decoded,
+        counters: &mut DecodeCounters,
+    ) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        while turn.0 != job.block.index {
+            turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        if job.ends_world {
+            turn.1.finish(decoded, decoder, counters);
+        } else {
+            turn.1.stitch(&job.block, decoded, decoder, counters);
+        }
+        turn.0 += 1;
+        self.changed.notify_all();
+    }
+}
+
+/// Reads all inputs, and tells `listener` what was seen.
+pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listener) -> Totals {
+    let watchers = options.watchers.clamp(1, WATCHERS_MAX);
+    let decoder = Decoder::new(options.decode.clone());
+    let in_order = InOrder::default();
+    let mut totals = Totals::default();
+    // Each watcher looks one round of blocks ahead; twice that keeps the reader busy as well.
+    let blocks_max = 2 * watchers + 2;
+    let (free_in, free_out) = bounded::<Job>(blocks_max);
+    for _ in 0..blocks_max {
+        let _ = free_in.send(Job::default());
+    }
+    thread::scope(|scope| {
+        let (mut to_watchers, mut from_watchers, mut handles) = (vec![], vec![], vec![]);
+        for me in 0..watchers {
+            let (job_in, job_out) = bounded::<Arc<Job>>(blocks_max);
+            let (sent_in, sent_out) = bounded::<Sent>(blocks_max);
+            to_watchers.push(job_in);
+            from_watchers.push(sent_out);
+            let flows = Flows::new(me, watchers, options.limits, options.decode.hash_seed);
+            let (decoder, in_order) = (&decoder, &in_order);
+            handles.push(scope.spawn(move || watch(me, watchers, flows, decoder, in_order, &job_out, &sent_in)));
+        }
+        scope.spawn(move || read(inputs, &free_out, &to_watchers));
+        record(&from_watchers, &free_in, listener, &mut totals);
+        for handle in handles {
+            if let Ok((counters, peak)) = handle.join() {
+                totals.flow.add(&counters);
+                totals.flow_bytes_peak += peak;
+            }
+        }
+    });
+    totals
+}
+
+/// The reader: fills blocks as they come back and deals each to every watcher.
+fn read(mut inputs: Inputs, free: &Receiver<Job>, watchers: &[Sender<Arc<Job>>]) {
+    let mut last = Frame::default();
+    let mut index = 0;
+    loop {
+        let Ok(mut job) = free.recv() else { return };
+        let fill = inputs.fill(&mut job.block);
+        last = job.block.frames.last().copied().unwrap_or(last);
+        job.read = inputs.progress();
+        if !job.block.frames.is_empty() {
+            if !deal(job, &mut index, watchers) {
+                return;
+            }
+            if fill == Fill::Frames {
+                continue;
+            }
+            let Ok(next) = free.recv() else { return };
+            job = next;
+        }
+        if fill == Fill::Frames {
+            continue;
+        }
+        // The end of a world is a block of its own, with an empty frame that says the time.
+        job.block.clear();
+        job.block.frames.push(Frame { captured: 0, wire: 0, time: last.now, ..last });
+        job.block.now = last.now;
+        job.ends_world = true;
+        job.reports = inputs.reports().to_vec();
+        job.read = inputs.progress();
+        if !deal(job, &mut index, watchers) || fill == Fill::End {
+            return;
+        }
+    }
+}
+
+/// Gives a block its number and hands it to every watcher; `false` if nobody is there.
+fn deal(mut job: Job, index: &mut u64, watchers: &[Sender<Arc<Job>>]) -> bool {
+    job.block.index = *index;
+    *index += 1;
+    let job = Arc::new(job);
+    watchers.iter().all(|w| w.send(job.clone()).is_ok())
+}
+
+/// A watcher: decodes its blocks a round ahead, handles its shards of every block in order.
+fn watch(
+    me: usize,
+    of: usize,
+    mut flows: Flows,
+    decoder: &Decoder,
+    in_order: &InOrder,
+    jobs: &Receiver<Arc<Job>>,
+    sent: &Sender<Sent>,
+) -> (FlowCounters, usize) {
+    let mut queue = std::collections::VecDeque::new();
+    let mut peak = 0;
+    loop {
+        // A round ahead, so that no watcher waits for a block that nobody decodes yet.
+        while queue.len() < of {
+            let Ok(job) = jobs.recv() else { break };
+            if job.block.index % of as u64 == me as u64 {
+                decode(&job, decoder, in_order);
+            }
+            queue.push_back(job);
+        }
+        let Some(job) = queue.pop_front() else { break };
+        let (decoded, _) = job.decoded.wait();
+        let batch = flows.block(&job.block, decoded);
+        peak = peak.max(flows.bytes());
+        let last = job.ends_world.then(|| flows.finish(job.block.index, job.block.now));
+        if sent.send(Sent { batch, last, job }).is_err() {
+            break;
+        }
+    }
+    (flows.counters, peak)
+}
+
+fn decode(job: &Job, decoder: &Decoder, in_order: &InOrder) {
+    let mut decoded = std::mem::take(&mut *job.spare.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut counters = DecodeCounters::default();
+    if !job.ends_world {
+        decoder.block(&job.block, &mut decoded, &mut counters);
+    }
+    in_order.stitch(job, decoder, &mut decoded, &mut counters);
+    let _ = job.decoded.set((decoded, counters));
+}
+
+/// The recorder's side: the batches of all watchers for one block at a time.
+fn record(
+    watchers: &[Receiver<Sent>],
+    free: &Sender<Job>,
+    listener: &mut dyn Listener,
+    totals: &mut Totals,
+) {
+    let mut frames = 0;
+    loop {
+        let mut batches = Vec::with_capacity(watchers.len());
+        let mut lasts = Vec::new();
+        let mut job = None;
+        for watcher in watchers {
+            let Ok(sent) = watcher.recv() else { return };
+            batches.push(sent.batch);
+            lasts.extend(sent.last);
+            job = Some(sent.job);
+        }
+        let Some(job) = job else { return };
+        totals.blocks += 1;
+        if !job.ends_world {
+            frames += job.block.frames.len() as u64;
+        }
+        let input = job.block.frames.first().map_or(0, |f| f.input);
+        let counters: Vec<_> = job.decoded.get().map(|(_, c)| (input, c.clone())).into_iter().collect();
+        listener.block(&batches, &counters);
+        if job.ends_world {
+            listener.block(&lasts, &[]);
+            listener.world(&job.reports);
+        }
+        listener.progress(job.read.0, job.read.1, frames);
+        let Some(job) = Arc::into_inner(job) else { continue };
+        let spare = job.decoded.into_inner().map(|(d, _)| d).unwrap_or_default();
+        let _ = free.try_send(Job { block: job.block, spare: Mutex::new(spare), ..Job::default() });
+    }
+}
