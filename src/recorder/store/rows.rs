@@ -315,6 +315,9 @@ pub struct OpenFlow {
     pub first_seen: Timestamp,
     /// Last packet so far.
     pub last_seen: Timestamp,
+    /// The flow was carried over from an earlier input and ended in this one: nobody goes on with
+    /// it, whatever earlier inputs say.
+    pub ended: bool,
 }
 
 /// All rows of one input, or of one batch of a live one.
@@ -355,12 +358,17 @@ impl DestinationDay {
 impl EvidenceItem {
     /// The five-tuple for a person: `tcp 192.0.2.7:50312 > 198.51.100.9:443`.
     pub fn five_tuple(&self) -> String {
-        let transport = match self.transport {
+        let (client, server) = (endpoint_text(self.client), endpoint_text(self.server));
+        format!("{} {client} > {server}", self.transport_text())
+    }
+
+    /// `tcp`, `udp`, or `ip` and the protocol number.
+    pub fn transport_text(&self) -> String {
+        match self.transport {
             6 => "tcp".to_owned(),
             17 => "udp".to_owned(),
             other => format!("ip{other}"),
-        };
-        format!("{transport} {} > {}", endpoint_text(self.client), endpoint_text(self.server))
+        }
     }
 }
 
@@ -369,6 +377,5 @@ fn endpoint_text(endpoint: Endpoint) -> String {
 }
 
 pub(super) fn mac_text(mac: MacAddr) -> String {
-    let [a, b, c, d, e, f] = mac.0;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    mac.0.map(|octet| format!("{octet:02x}")).join(":")
 }

@@ -1,0 +1,783 @@
+//! Puts the rows of one input, or of one live batch, into the store: one transaction.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::queries::{finding_at, read_input};
+use super::rows::{
+    Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
+    EvidenceItem, Finding, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
+};
+use super::sql::{Addr, COUNT_MAX, Count, Lines, Mac};
+use super::{Committed, Error};
+use crate::recorder::alert::{self, Event, Memory, Rule, Rules};
+use crate::types::{MacAddr, Timestamp};
+
+/// Coverage row that counts candidates beyond [`CANDIDATES_MAX`].
+const CANDIDATES_LEFT_OUT: &str = "candidates_beyond_cap";
+
+/// Store counter of alerts that a cool-down held back.
+const ALERTS_COOLED: &str = "alerts_held_by_cooldown";
+
+/// What becomes of the rows that the input has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They go: a file is scanned again.
+    Replace,
+    /// They stay, equal keys add up: a live batch.
+    Add,
+}
+
+/// Writes everything or nothing.
+pub fn write(
+    conn: &mut Connection,
+    rules: &Rules,
+    input: &InputRow,
+    rows: &InputRows,
+    mode: Mode,
+) -> Result<Committed, Error> {
+    // Usage may lose its last seconds in a power cut, a finding and its alert may not.
+    let durable = mode == Mode::Replace || !rows.findings.is_empty();
+    conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut writer = Writer { tx: &tx, words: HashMap::new(), actors: HashMap::new() };
+    let committed = writer.rows(rules, input, rows, mode)?;
+    drop(writer);
+    tx.commit()?;
+    Ok(committed)
+}
+
+/// One transaction, with the ids that it has looked up already.
+struct Writer<'t> {
+    tx: &'t Transaction<'t>,
+    words: HashMap<Text, i64>,
+    actors: HashMap<ActorKey, KnownActor>,
+}
+
+type ActorKey = (u16, IpAddr, Option<MacAddr>);
+
+struct KnownActor {
+    id: i64,
+    /// Latest name that a row of this transaction gave, and when.
+    host_name: Option<(Timestamp, Text)>,
+}
+
+impl Writer<'_> {
+    fn rows(
+        &mut self,
+        rules: &Rules,
+        input: &InputRow,
+        rows: &InputRows,
+        mode: Mode,
+    ) -> Result<Committed, Error> {
+        let id = self.input(input, mode)?;
+        if mode == Mode::Replace {
+            for table in ["usage", "session", "candidate", "destination", "coverage"] {
+                self.tx.execute(&format!("DELETE FROM {table} WHERE input = ?1"), [id])?;
+            }
+        }
+        self.tx.execute("DELETE FROM open_flow WHERE input = ?1", [id])?;
+        for row in &rows.usage {
+            self.usage(id, row)?;
+        }
+        for row in &rows.sessions {
+            self.session(id, row)?;
+        }
+        for row in &rows.candidates {
+            self.candidate(id, row)?;
+        }
+        for row in &rows.destinations {
+            self.destination(id, row)?;
+        }
+        for row in &rows.coverage {
+            self.coverage(id, row)?;
+        }
+        for row in &rows.open_flows {
+            self.open_flow(id, row)?;
+        }
+        self.fold_candidates(id, rows)?;
+        self.fold_destinations(id, rows)?;
+        let (changed, withdrawn) = self.findings(id, &rows.findings, mode)?;
+        self.host_names()?;
+        let alerts = self.alerts(rules, id, &changed)?;
+        Ok(Committed { findings_changed: changed.len() as u64 + withdrawn, alerts })
+    }
+
+    fn input(&self, input: &InputRow, mode: Mode) -> Result<i64, Error> {
+        let times = match mode {
+            Mode::Replace => "first_time = excluded.first_time, last_time = excluded.last_time",
+            Mode::Add => {
+                "first_time = min(first_time, excluded.first_time),
+                 last_time = max(last_time, excluded.last_time)"
+            }
+        };
+        let sql = format!(
+            "INSERT INTO input
+                 (key, name, size_bytes, frames, first_time, last_time, fault, sensor)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (key) DO UPDATE SET
+                 name = excluded.name, size_bytes = excluded.size_bytes,
+                 frames = excluded.frames, fault = excluded.fault, sensor = excluded.sensor,
+                 {times}
+             RETURNING id"
+        );
+        let values = params![
+            input.key,
+            input.name,
+            Count(input.size_bytes),
+            Count(input.frames),
+            input.first_time,
+            input.last_time,
+            input.fault,
+            input.sensor,
+        ];
+        Ok(self.tx.query_row(&sql, values, |r| r.get(0))?)
+    }
+
+    fn usage(&mut self, input: i64, row: &Usage) -> Result<(), Error> {
+        let actor = self.actor(&row.actor, row.last_seen)?;
+        let (service, pattern) = (self.word(&row.service)?, self.word(&row.pattern)?);
+        let policy_version = self.word(&row.policy_version)?;
+        let signature_version = self.word(&row.signature_version)?;
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO usage VALUES
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             ON CONFLICT DO UPDATE SET
+                 disposition = excluded.disposition,
+                 policy_version = excluded.policy_version,
+                 signature_version = excluded.signature_version,
+                 bytes_up = min(bytes_up + excluded.bytes_up, ?18),
+                 bytes_down = min(bytes_down + excluded.bytes_down, ?18),
+                 flows = min(flows + excluded.flows, ?18),
+                 first_seen = min(first_seen, excluded.first_seen),
+                 last_seen = max(last_seen, excluded.last_seen)",
+        )?;
+        put.execute(params![
+            input,
+            row.hour,
+            actor,
+            service,
+            row.role,
+            pattern,
+            row.client_class,
+            row.level,
+            row.evidence,
+            row.disposition,
+            policy_version,
+            signature_version,
+            Count(row.bytes_up),
+            Count(row.bytes_down),
+            Count(row.flows),
+            row.first_seen,
+            row.last_seen,
+            Count(COUNT_MAX),
+        ])?;
+        Ok(())
+    }
+
+    /// Adds a span to those of the input, which stay at least [`SESSION_GAP`] apart.
+    fn session(&mut self, input: i64, row: &SessionSpan) -> Result<(), Error> {
+        let (actor, service) = (self.actor(&row.actor, row.end)?, self.word(&row.service)?);
+        let reach_from = Timestamp(row.start.0.saturating_sub(SESSION_GAP));
+        let reach_to = Timestamp(row.end.0.saturating_add(SESSION_GAP));
+        let mut near = self.tx.prepare_cached(
+            "DELETE FROM session
+             WHERE input = ?1 AND actor = ?2 AND service = ?3 AND started < ?4 AND ended > ?5
+             RETURNING started, ended, level, disposition",
+        )?;
+        let (mut start, mut end) = (row.start, row.end.max(row.start));
+        let (mut level, mut disposition) = (row.level, row.disposition);
+        let mut touching = near.query(params![input, actor, service, reach_to, reach_from])?;
+        while let Some(other) = touching.next()? {
+            start = start.min(other.get(0)?);
+            end = end.max(other.get(1)?);
+            level = level.max(other.get(2)?);
+            disposition = disposition.min(other.get(3)?);
+        }
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET
+                 ended = max(ended, excluded.ended), level = max(level, excluded.level),
+                 disposition = min(disposition, excluded.disposition)",
+        )?;
+        put.execute(params![input, actor, service, start, end, level, disposition])?;
+        Ok(())
+    }
+
+    fn candidate(&self, input: i64, row: &Candidate) -> Result<(), Error> {
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT DO UPDATE SET
+                 evidence = excluded.evidence,
+                 flows = min(flows + excluded.flows, ?12),
+                 bytes_up = min(bytes_up + excluded.bytes_up, ?12),
+                 bytes_down = min(bytes_down + excluded.bytes_down, ?12),
+                 actors = max(actors, excluded.actors),
+                 first_seen = min(first_seen, excluded.first_seen),
+                 last_seen = max(last_seen, excluded.last_seen)",
+        )?;
+        put.execute(params![
+            input,
+            row.day,
+            row.host,
+            row.grammars,
+            row.evidence,
+            Count(row.flows),
+            Count(row.bytes_up),
+            Count(row.bytes_down),
+            Count(row.actors),
+            row.first_seen,
+            row.last_seen,
+            Count(COUNT_MAX),
+        ])?;
+        Ok(())
+    }
+
+    fn destination(&self, input: i64, row: &DestinationDay) -> Result<(), Error> {
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO destination VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET
+                 bytes_up = min(bytes_up + excluded.bytes_up, ?8),
+                 bytes_down = min(bytes_down + excluded.bytes_down, ?8),
+                 flows = min(flows + excluded.flows, ?8),
+                 devices = max(devices, excluded.devices)",
+        )?;
+        put.execute(params![
+            input,
+            row.day,
+            row.name,
+            Count(row.bytes_up),
+            Count(row.bytes_down),
+            Count(row.flows),
+            Count(row.devices),
+            Count(COUNT_MAX),
+        ])?;
+        Ok(())
+    }
+
+    fn coverage(&self, input: i64, row: &Coverage) -> Result<(), Error> {
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO coverage VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET
+                 count = min(count + excluded.count, ?5),
+                 part_of = coalesce(excluded.part_of, part_of)",
+        )?;
+        put.execute(params![input, row.name, Count(row.count), row.of, Count(COUNT_MAX)])?;
+        Ok(())
+    }
+
+    fn open_flow(&mut self, input: i64, row: &OpenFlow) -> Result<(), Error> {
+        let (service, pattern) = (self.word(&row.service)?, self.word(&row.pattern)?);
+        let mut put = self.tx.prepare_cached(
+            "INSERT OR REPLACE INTO open_flow VALUES
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                  ?18, ?19, ?20)",
+        )?;
+        put.execute(params![
+            input,
+            row.realm.0,
+            row.transport,
+            Addr(row.client.addr),
+            row.client.port,
+            Addr(row.server.addr),
+            row.server.port,
+            service,
+            row.role,
+            pattern,
+            row.name,
+            row.evidence,
+            row.client_class,
+            row.level,
+            row.ja4,
+            Count(row.bytes_up),
+            Count(row.bytes_down),
+            row.first_seen,
+            row.last_seen,
+            row.ended,
+        ])?;
+        Ok(())
+    }
+
+    /// Leaves the heaviest candidates of a day, and says how many it left out.
+    fn fold_candidates(&self, input: i64, rows: &InputRows) -> Result<(), Error> {
+        let days: HashSet<u32> = rows.candidates.iter().map(|c| c.day).collect();
+        for day in days {
+            let left_out = self.tx.execute(
+                "DELETE FROM candidate WHERE (input, day, host, grammars) IN
+                     (SELECT input, day, host, grammars FROM candidate
+                      WHERE input = ?1 AND day = ?2
+                      ORDER BY bytes_up + bytes_down DESC, flows DESC, host, grammars
+                      LIMIT -1 OFFSET ?3)",
+                params![input, day, Count(CANDIDATES_MAX as u64)],
+            )?;
+            if left_out > 0 {
+                let (name, count) = (Text::from(CANDIDATES_LEFT_OUT), left_out as u64);
+                self.coverage(input, &Coverage { name, count, of: None })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the heaviest destinations of a day, and adds the others up in one row.
+    fn fold_destinations(&self, input: i64, rows: &InputRows) -> Result<(), Error> {
+        let days: HashSet<u32> = rows.destinations.iter().map(|d| d.day).collect();
+        for day in days {
+            let mut fold = self.tx.prepare_cached(
+                "DELETE FROM destination WHERE (input, day, name) IN
+                     (SELECT input, day, name FROM destination
+                      WHERE input = ?1 AND day = ?2 AND name <> ?3
+                      ORDER BY bytes_up + bytes_down DESC, flows DESC, name
+                      LIMIT -1 OFFSET ?4)
+                 RETURNING bytes_up, bytes_down, flows, devices",
+            )?;
+            let values =
+                params![input, day, DestinationDay::REMAINDER, Count(DESTINATIONS_MAX as u64)];
+            let folded = fold
+                .query_map(values, |r| {
+                    Ok(DestinationDay {
+                        day,
+                        name: Text::from(DestinationDay::REMAINDER),
+                        bytes_up: r.get::<_, Count>(0)?.0,
+                        bytes_down: r.get::<_, Count>(1)?.0,
+                        flows: r.get::<_, Count>(2)?.0,
+                        devices: r.get::<_, Count>(3)?.0,
+                    })
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            for row in &folded {
+                self.destination(input, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes findings; returns those that are new or changed, and how many are gone.
+    fn findings(
+        &mut self,
+        input: i64,
+        findings: &[Finding],
+        mode: Mode,
+    ) -> Result<(Vec<i64>, u64), Error> {
+        let (mut changed, mut seen) = (Vec::new(), HashSet::new());
+        for finding in findings {
+            let mode = if seen.contains(&finding.id) { Mode::Add } else { mode };
+            seen.insert(&finding.id);
+            let (id, is_changed) = self.finding(input, finding, mode)?;
+            if is_changed && !changed.contains(&id) {
+                changed.push(id);
+            }
+        }
+        let mut withdrawn = 0;
+        if mode == Mode::Replace {
+            let mut of_input = self.tx.prepare_cached(
+                "SELECT f.id, f.key FROM finding f
+                 JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
+                 WHERE f.input = ?1 AND r.withdrawn = 0 ORDER BY f.id",
+            )?;
+            let of_input = of_input
+                .query_map([input], |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect::<Result<Vec<(i64, Text)>, _>>()?;
+            for (id, _) in of_input.into_iter().filter(|(_, key)| !seen.contains(key)) {
+                self.withdraw(id)?;
+                withdrawn += 1;
+            }
+        }
+        Ok((changed, withdrawn))
+    }
+
+    /// Writes one finding and returns its row, and whether it is new or changed.
+    fn finding(&mut self, input: i64, new: &Finding, mode: Mode) -> Result<(i64, bool), Error> {
+        let actor = self.actor(&new.actor, new.last_seen)?;
+        let service = self.word(&new.service)?;
+        let known: Option<(i64, u32)> = self
+            .tx
+            .prepare_cached("SELECT id, revision FROM finding WHERE key = ?1")?
+            .query_row([&new.id], |r| Ok((r.get(0)?, r.get(1)?)))
+            .optional()?;
+        let stored = match known {
+            Some((id, _)) => finding_at(self.tx, id)?,
+            None => None,
+        };
+        let next = match (&stored, mode) {
+            (Some(stored), Mode::Add) => added(stored, new),
+            _ => new.clone(),
+        };
+        let is_changed = stored.as_ref().is_none_or(|stored| !same_but(stored, &next, false));
+        let id = match known {
+            Some((id, _)) => id,
+            None => self.tx.query_row(
+                "INSERT INTO finding (key, input, actor, service, day, revision, evidence_more)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0) RETURNING id",
+                params![new.id, input, actor, service, new.day],
+                |r| r.get(0),
+            )?,
+        };
+        if is_changed {
+            let last = known.map_or(0, |(_, revision)| revision);
+            let revision = last.saturating_add(1);
+            self.revision(id, revision, &next)?;
+            // A live finding grows every few seconds; of those revisions that only grew, and
+            // that no alert names, the last one tells as much as all of them.
+            let only_grew = stored.as_ref().is_some_and(|stored| same_but(stored, &next, true));
+            if mode == Mode::Add && only_grew && last > 1 {
+                self.tx.execute(
+                    "DELETE FROM finding_revision
+                     WHERE finding = ?1 AND revision = ?2 AND alerted = 0",
+                    params![id, last],
+                )?;
+            }
+        }
+        self.evidence(id, new, mode)?;
+        Ok((id, is_changed))
+    }
+
+    fn revision(&mut self, id: i64, revision: u32, f: &Finding) -> Result<(), Error> {
+        let mut words = [0; 7];
+        let texts = [
+            &f.service_name,
+            &f.vendor,
+            &f.category,
+            &f.pattern,
+            &f.policy,
+            &f.policy_version,
+            &f.signature_version,
+        ];
+        for (word, text) in words.iter_mut().zip(texts) {
+            *word = self.word(text)?;
+        }
+        let [service_name, vendor, category, pattern, policy, policy_version, signature_version] =
+            words;
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO finding_revision VALUES
+                 (?1, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                  ?17, ?18, ?19, ?20, ?21, ?22)",
+        )?;
+        put.execute(params![
+            id,
+            revision,
+            f.actor.host_name,
+            service_name,
+            vendor,
+            category,
+            pattern,
+            f.client_class,
+            f.level,
+            f.disposition,
+            policy,
+            policy_version,
+            signature_version,
+            f.severity,
+            Lines(f.reasons.clone()),
+            f.title,
+            f.next_steps,
+            Count(f.bytes_up),
+            Count(f.bytes_down),
+            Count(f.flows),
+            f.first_seen,
+            f.last_seen,
+        ])?;
+        self.tx
+            .execute("UPDATE finding SET revision = ?2 WHERE id = ?1", params![id, revision])?;
+        Ok(())
+    }
+
+    fn evidence(&self, id: i64, new: &Finding, mode: Mode) -> Result<(), Error> {
+        let kept: u64 = match mode {
+            Mode::Replace => {
+                self.tx.execute("DELETE FROM evidence WHERE finding = ?1", [id])?;
+                0
+            }
+            Mode::Add => self
+                .tx
+                .prepare_cached("SELECT count(*) FROM evidence WHERE finding = ?1")?
+                .query_row([id], |r| r.get::<_, Count>(0))?
+                .0,
+        };
+        let room = EVIDENCE_MAX.saturating_sub(usize::try_from(kept).unwrap_or(EVIDENCE_MAX));
+        for (item, number) in new.evidence.iter().take(room).zip(kept..) {
+            self.evidence_item(id, number, item)?;
+        }
+        let left_out = new.evidence.len().saturating_sub(room) as u64;
+        let more = Count(new.evidence_more.saturating_add(left_out));
+        let sql = match mode {
+            Mode::Replace => "UPDATE finding SET evidence_more = ?2 WHERE id = ?1",
+            Mode::Add => "UPDATE finding SET evidence_more = evidence_more + ?2 WHERE id = ?1",
+        };
+        self.tx.prepare_cached(sql)?.execute(params![id, more])?;
+        Ok(())
+    }
+
+    fn evidence_item(&self, id: i64, number: u64, item: &EvidenceItem) -> Result<(), Error> {
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO evidence VALUES
+                 (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                  ?18, ?19)",
+        )?;
+        put.execute(params![
+            id,
+            Count(number),
+            item.time,
+            item.community_id,
+            item.capture,
+            Count(item.first_frame),
+            Count(item.name_frame),
+            Count(item.last_frame),
+            item.wireshark_filter,
+            item.transport,
+            Addr(item.client.addr),
+            item.client.port,
+            Addr(item.server.addr),
+            item.server.port,
+            item.kind,
+            item.name,
+            item.ja4,
+            item.client_class,
+            item.client_evidence,
+        ])?;
+        Ok(())
+    }
+
+    /// Says in a last revision that the finding is not found any more.
+    fn withdraw(&self, id: i64) -> Result<(), Error> {
+        self.tx.execute(
+            "INSERT INTO finding_revision
+             SELECT r.finding, r.revision + 1, 1, 0, r.host_name, r.service_name, r.vendor,
+                    r.category, r.pattern, r.client_class, r.level, r.disposition, r.policy,
+                    r.policy_version, r.signature_version, r.severity, r.reasons, r.title,
+                    r.next_steps, r.bytes_up, r.bytes_down, r.flows, r.first_seen, r.last_seen
+             FROM finding f
+             JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
+             WHERE f.id = ?1",
+            [id],
+        )?;
+        self.tx.execute(
+            "UPDATE finding SET revision = revision + 1, evidence_more = 0 WHERE id = ?1",
+            [id],
+        )?;
+        self.tx.execute("DELETE FROM evidence WHERE finding = ?1", [id])?;
+        Ok(())
+    }
+
+    /// Puts an event into the outbox for every changed finding for which a rule speaks.
+    fn alerts(&self, rules: &Rules, input: i64, changed: &[i64]) -> Result<u64, Error> {
+        let mut findings = Vec::with_capacity(changed.len());
+        for &id in changed {
+            if let Some(finding) = finding_at(self.tx, id)? {
+                findings.push((id, finding));
+            }
+        }
+        // In the order in which they happened, whatever the order of the rows.
+        findings.sort_by(|a, b| (a.1.first_seen, &a.1.id).cmp(&(b.1.first_seen, &b.1.id)));
+        let input = read_input(self.tx, input)?;
+        let mut alerts = 0;
+        for (id, mut finding) in findings {
+            if !finding.level.counts() {
+                continue;
+            }
+            let about = self.about(id)?;
+            let memory = self.memory(&about)?;
+            let decision = alert::decide(rules, &finding, &memory);
+            self.remember(&about, Rule::FirstUse, finding.last_seen)?;
+            self.remember(&about, Rule::NewUser, finding.last_seen)?;
+            if decision.cooling {
+                self.count(ALERTS_COOLED, 1)?;
+            }
+            if decision.rules.is_empty() {
+                continue;
+            }
+            finding.evidence = super::queries::evidence_of(self.tx, id)?;
+            let event = Event::new(&input, &finding, &decision.rules, &memory);
+            self.post(&event, finding.last_seen)?;
+            self.tx.execute(
+                "UPDATE finding_revision SET alerted = 1 WHERE finding = ?1 AND revision = ?2",
+                params![id, finding.revision],
+            )?;
+            for &rule in &decision.rules {
+                self.remember(&about, rule, finding.last_seen)?;
+            }
+            alerts += 1;
+        }
+        Ok(alerts)
+    }
+
+    fn about(&self, finding: i64) -> Result<About, Error> {
+        Ok(self.tx.query_row(
+            "SELECT f.service, a.device, f.day FROM finding f JOIN actor a ON a.id = f.actor
+             WHERE f.id = ?1",
+            [finding],
+            |r| Ok(About { service: r.get(0)?, device: r.get(1)?, day: r.get(2)? }),
+        )?)
+    }
+
+    fn memory(&self, about: &About) -> Result<Memory, Error> {
+        let told = |rule: Rule| -> Result<Option<Timestamp>, Error> {
+            let (device, day) = about.key(rule);
+            let mut find = self.tx.prepare_cached(
+                "SELECT time FROM alert_memory
+                 WHERE rule = ?1 AND service = ?2 AND device = ?3 AND day = ?4",
+            )?;
+            let values = params![rule.number(), about.service, device, day];
+            Ok(find.query_row(values, |r| r.get(0)).optional()?)
+        };
+        let mut sent = self.tx.prepare_cached(
+            "SELECT coalesce(sum(r.bytes_up), 0) FROM finding f
+             JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
+             JOIN actor a ON a.id = f.actor
+             WHERE f.service = ?1 AND f.day = ?2 AND a.device = ?3
+               AND r.withdrawn = 0 AND r.level >= 2",
+        )?;
+        let values = params![about.service, about.day, about.device];
+        Ok(Memory {
+            service_known: told(Rule::FirstUse)?.is_some(),
+            user_known: told(Rule::NewUser)?.is_some(),
+            sent_that_day: sent.query_row(values, |r| r.get::<_, Count>(0))?.0,
+            upload_told: told(Rule::Upload)?.is_some(),
+            forbidden_told: told(Rule::Forbidden)?,
+        })
+    }
+
+    fn remember(&self, about: &About, rule: Rule, time: Timestamp) -> Result<(), Error> {
+        let (device, day) = about.key(rule);
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO alert_memory VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET time = max(time, excluded.time)",
+        )?;
+        put.execute(params![rule.number(), about.service, device, day, time])?;
+        Ok(())
+    }
+
+    fn post(&self, event: &Event, time: Timestamp) -> Result<(), Error> {
+        let payload = serde_json::to_string(event).map_err(|e| Error::Value(e.to_string()))?;
+        self.tx.execute(
+            "INSERT INTO outbox (event_id, time, severity, payload) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (event_id) DO NOTHING",
+            params![event.event_id, time, event.severity, payload],
+        )?;
+        Ok(())
+    }
+
+    fn count(&self, name: &str, count: u64) -> Result<(), Error> {
+        self.tx.execute(
+            "INSERT INTO counter VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            params![name, Count(count)],
+        )?;
+        Ok(())
+    }
+
+    fn word(&mut self, word: &Text) -> Result<i64, Error> {
+        if let Some(&id) = self.words.get(word) {
+            return Ok(id);
+        }
+        self.tx.prepare_cached("INSERT OR IGNORE INTO word (word) VALUES (?1)")?.execute([word])?;
+        let mut find = self.tx.prepare_cached("SELECT id FROM word WHERE word = ?1")?;
+        let id = find.query_row([word], |r| r.get(0))?;
+        self.words.insert(word.clone(), id);
+        Ok(id)
+    }
+
+    fn actor(&mut self, actor: &Actor, at: Timestamp) -> Result<i64, Error> {
+        let key = (actor.realm.0, actor.addr, actor.mac);
+        let named = actor.host_name.clone().map(|name| (at, name));
+        if let Some(known) = self.actors.get_mut(&key) {
+            known.host_name = known.host_name.take().max(named);
+            return Ok(known.id);
+        }
+        let values = params![actor.realm.0, Addr(actor.addr), Mac(actor.mac)];
+        let mut find = self
+            .tx
+            .prepare_cached("SELECT id FROM actor WHERE realm = ?1 AND addr = ?2 AND mac = ?3")?;
+        let id = match find.query_row(values, |r| r.get(0)).optional()? {
+            Some(id) => id,
+            None => self.new_actor(actor)?,
+        };
+        self.actors.insert(key, KnownActor { id, host_name: named });
+        Ok(id)
+    }
+
+    fn new_actor(&self, actor: &Actor) -> Result<i64, Error> {
+        let device: Option<i64> = match actor.mac {
+            None => None,
+            mac => self.tx.query_row(
+                "SELECT min(device) FROM actor WHERE realm = ?1 AND mac = ?2",
+                params![actor.realm.0, Mac(mac)],
+                |r| r.get(0),
+            )?,
+        };
+        let id = self.tx.query_row(
+            "INSERT INTO actor (realm, addr, mac, device, host_name_at)
+             VALUES (?1, ?2, ?3, 0, 0) RETURNING id",
+            params![actor.realm.0, Addr(actor.addr), Mac(actor.mac)],
+            |r| r.get(0),
+        )?;
+        self.tx.execute(
+            "UPDATE actor SET device = ?2 WHERE id = ?1",
+            params![id, device.unwrap_or(id)],
+        )?;
+        Ok(id)
+    }
+
+    /// The name that was said last, by capture time, is the actor's, in whatever order inputs come.
+    fn host_names(&self) -> Result<(), Error> {
+        let mut put = self.tx.prepare_cached(
+            "UPDATE actor SET host_name = ?2, host_name_at = ?3
+             WHERE id = ?1 AND (host_name_at, coalesce(host_name, '')) < (?3, ?2)",
+        )?;
+        for known in self.actors.values() {
+            if let Some((at, name)) = &known.host_name {
+                put.execute(params![known.id, name, at])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What alert memory is about.
+struct About {
+    service: i64,
+    device: i64,
+    day: u32,
+}
+
+impl About {
+    /// Device and day under which a rule remembers; 0 for any.
+    fn key(&self, rule: Rule) -> (i64, u32) {
+        match rule {
+            Rule::FirstUse => (0, 0),
+            Rule::NewUser | Rule::Forbidden => (self.device, 0),
+            Rule::Upload => (self.device, self.day),
+        }
+    }
+}
+
+/// A stored finding with a live batch's growth added.
+///
+/// The batch speaks for the present, unless it saw less than what is known already: then only
+/// its volume counts, or its verdict if that changed.
+fn added(stored: &Finding, new: &Finding) -> Finding {
+    let speaks = new.level >= stored.level || new.disposition != stored.disposition;
+    let mut next = if speaks { new.clone() } else { stored.clone() };
+    next.level = stored.level.max(new.level);
+    next.bytes_up = stored.bytes_up.saturating_add(new.bytes_up);
+    next.bytes_down = stored.bytes_down.saturating_add(new.bytes_down);
+    next.flows = stored.flows.saturating_add(new.flows);
+    next.first_seen = stored.first_seen.min(new.first_seen);
+    next.last_seen = stored.last_seen.max(new.last_seen);
+    next
+}
+
+/// `true` if two states of a finding say the same, revision and evidence apart, and volume and
+/// last packet too if `volume_apart`.
+fn same_but(a: &Finding, b: &Finding, volume_apart: bool) -> bool {
+    let plain = |f: &Finding| {
+        let mut f =
+            Finding { revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
+        if volume_apart {
+            (f.bytes_up, f.bytes_down, f.flows, f.last_seen) = (0, 0, 0, Timestamp(0));
+        }
+        f
+    };
+    plain(a) == plain(b)
+}
