@@ -211,6 +211,7 @@ impl Http1 {
 
     /// One step. Each either takes bytes, or ends the turn, or goes to a state that does.
     fn step(&mut self, from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Step {
+        let tunnel = self.up.state == State::Tunnel;
         let untold = self.tunnel_unsure || !self.two_way;
         let side = self.side(from);
         match side.state {
@@ -271,9 +272,16 @@ impl Http1 {
                 Some(true) => side.go(State::Start, 0),
                 Some(false) => side.go(State::Body { length, peek: 0 }, 0),
             },
-            State::Tunnel if untold => Step::End(0, Then::Handover(None)),
-            State::Tunnel => more(bytes),
+            // Bytes behind a CONNECT whose answer is not seen: the tunnel's, or the next try.
+            State::Tunnel => match looks_like(Direction::Up, bytes) {
+                Some(true) if untold => side.go(State::Start, 0),
+                Some(false) if untold => Step::End(0, Then::Handover(None)),
+                _ => more(bytes),
+            },
             State::Cut => self.lose(from, false),
+            State::Lost { mid: false } if tunnel && looks_like(from, bytes) == Some(false) => {
+                Step::End(0, Then::Handover(None))
+            }
             State::Lost { mid } => side.search(from, mid, bytes),
             State::Deaf => Step::End(bytes.len(), Then::Deaf),
         }
@@ -1020,19 +1028,16 @@ fn authority_of(target: &[u8]) -> Option<&[u8]> {
 fn host_and_port(authority: &[u8]) -> (&[u8], u16) {
     let authority = authority.trim_ascii();
     let host = authority.rsplit(|&b| b == b'@').next().unwrap_or_default();
-    let (host, port) = match host.strip_prefix(b"[") {
-        Some(rest) => {
-            let close = rest.iter().position(|&b| b == b']').unwrap_or(rest.len());
-            let (host, port) = rest.split_at_checked(close).unwrap_or_default();
-            (host, port.strip_prefix(b"]").and_then(|port| port.strip_prefix(b":")))
-        }
-        None => {
-            let mut parts = host.splitn(3, |&b| b == b':');
-            match (parts.next(), parts.next(), parts.next()) {
-                (Some(name), port, None) => (name, port),
-                // An IPv6 literal without brackets.
-                _ => (host, None),
-            }
+    let (host, port) = if let Some(rest) = host.strip_prefix(b"[") {
+        let close = rest.iter().position(|&b| b == b']').unwrap_or(rest.len());
+        let (host, port) = rest.split_at_checked(close).unwrap_or_default();
+        (host, port.strip_prefix(b"]").and_then(|port| port.strip_prefix(b":")))
+    } else {
+        let mut parts = host.splitn(3, |&b| b == b':');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(name), port, None) => (name, port),
+            // An IPv6 literal without brackets.
+            _ => (host, None),
         }
     };
     let port = port.and_then(|port| std::str::from_utf8(port).ok());
@@ -1073,6 +1078,858 @@ fn basic_user(value: &[u8], user: &mut Text<USER_MAX>) {
             // A name that does not fit is a wrong name once cut.
             _ if name.len >= USER_MAX => return,
             _ => name.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What happens to a stream in a test.
+    #[derive(Clone, Debug)]
+    pub enum Event {
+        /// Bytes of one direction.
+        Bytes(Direction, Vec<u8>),
+        /// A hole of so many bytes.
+        Hole(Direction, u64),
+    }
+    use Event::{Bytes, Hole};
+
+    pub fn up(bytes: impl AsRef<[u8]>) -> Event {
+        Bytes(Direction::Up, bytes.as_ref().to_vec())
+    }
+
+    pub fn down(bytes: impl AsRef<[u8]>) -> Event {
+        Bytes(Direction::Down, bytes.as_ref().to_vec())
+    }
+
+    /// Cuts every piece of bytes at lengths taken from `lengths` in turn.
+    pub fn split(script: &[Event], lengths: &[usize]) -> Vec<Event> {
+        let mut lengths = lengths.iter().cycle();
+        let mut cut = Vec::new();
+        for event in script {
+            match event {
+                Bytes(from, bytes) => {
+                    let mut rest = &bytes[..];
+                    while !rest.is_empty() {
+                        let (head, tail) =
+                            rest.split_at((*lengths.next().unwrap()).min(rest.len()));
+                        cut.push(Bytes(*from, head.to_vec()));
+                        rest = tail;
+                    }
+                }
+                hole @ Hole(..) => cut.push(hole.clone()),
+            }
+        }
+        cut
+    }
+
+    /// Plays the flow stage: buffers, and keeps to what the parser wants. Answers what was told,
+    /// one line each, and at a hand-over what each direction has left for the next reader.
+    pub fn play(parser: &mut dyn StreamParser, script: &[Event]) -> Vec<String> {
+        const LEAST: usize = 1;
+        let mut told = Vec::new();
+        let mut buffers = [Vec::new(), Vec::new()];
+        let mut needs = [LEAST; 2];
+        let mut skips = [0_u64; 2];
+        let mut deaf = [false; 2];
+        let mut ended = false;
+        for event in script {
+            let from = match event {
+                Bytes(from, bytes) => {
+                    let i = from.index();
+                    let skip = usize::try_from(skips[i]).unwrap_or(usize::MAX).min(bytes.len());
+                    skips[i] -= skip as u64;
+                    buffers[i].extend_from_slice(&bytes[skip..]);
+                    *from
+                }
+                Hole(from, len) => {
+                    let i = from.index();
+                    let within = (*len).min(skips[i]);
+                    skips[i] -= within;
+                    if within < *len && !ended && !deaf[i] {
+                        buffers[i].clear();
+                        needs[i] = LEAST;
+                        if !parser.gap(*from) {
+                            ended = true;
+                            told.push("gave up".into());
+                        }
+                    }
+                    continue;
+                }
+            };
+            let i = from.index();
+            let mut turns = 0;
+            while !ended && !deaf[i] && !buffers[i].is_empty() && buffers[i].len() >= needs[i] {
+                turns += 1;
+                assert!(turns < 100_000, "a parser that never ends");
+                let bytes = std::mem::take(&mut buffers[i]);
+                let turn =
+                    parser.feed(from, &bytes, &mut |metadata| told.push(format!("{metadata:?}")));
+                assert!(turn.consumed <= bytes.len(), "consumed what was not there");
+                buffers[i] = bytes[turn.consumed..].to_vec();
+                needs[i] = LEAST;
+                match turn.then {
+                    Then::Need(need) => {
+                        assert!(need > buffers[i].len(), "needs what it has");
+                        needs[i] = need;
+                    }
+                    Then::Skip(len) => {
+                        let here = usize::try_from(len).unwrap_or(usize::MAX).min(buffers[i].len());
+                        buffers[i].drain(..here);
+                        skips[i] = len - here as u64;
+                    }
+                    Then::Deaf => deaf[i] = true,
+                    then => {
+                        ended = true;
+                        told.push(format!("{then:?}"));
+                    }
+                }
+            }
+        }
+        if ended {
+            for (i, name) in ["up", "down"].iter().enumerate() {
+                told.push(format!("{name} left: {}", String::from_utf8_lossy(&buffers[i])));
+            }
+        }
+        told
+    }
+
+    /// A short form of what an HTTP/1 stream tells, for tables.
+    fn check(script: &[Event]) -> Vec<String> {
+        play_short(&mut Http1::new(), script)
+    }
+
+    /// As [`play`], but each metadata as its telling parts.
+    pub fn play_short(parser: &mut dyn StreamParser, script: &[Event]) -> Vec<String> {
+        struct Short<'p>(&'p mut dyn StreamParser, Vec<String>);
+        impl StreamParser for Short<'_> {
+            fn feed(&mut self, from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Turn {
+                let mut lines = Vec::new();
+                let turn = self.0.feed(from, bytes, &mut |metadata| lines.push(short(&metadata)));
+                for line in lines {
+                    self.1.push(line);
+                    out(Metadata::Anomaly(""));
+                }
+                turn
+            }
+            fn gap(&mut self, from: Direction) -> bool {
+                self.0.gap(from)
+            }
+        }
+        let mut short = Short(parser, Vec::new());
+        let rest = play(&mut short, script);
+        let mut lines = short.1;
+        lines.extend(rest.into_iter().filter(|line| !line.starts_with("Anomaly")));
+        lines
+    }
+
+    fn short(metadata: &Metadata<'_>) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match metadata {
+            Metadata::HttpRequest(r) => {
+                let mut line = format!("{} {}", text(r.method), r.host.map_or("-".into(), text));
+                for (there, name) in [
+                    (r.version == 10, "1.0"),
+                    (r.source == HostSource::AbsoluteUri, "absolute"),
+                    (r.source == HostSource::Connect, "connect"),
+                    (r.sdk, "sdk"),
+                    (r.websocket, "websocket"),
+                    (r.prefetch, "prefetch"),
+                    (r.embedded, "embedded"),
+                ] {
+                    if there {
+                        line = format!("{line} {name}");
+                    }
+                }
+                if !r.user_agent.is_empty() {
+                    line = format!("{line} agent={}", text(r.user_agent));
+                }
+                if let Some(api) = r.api {
+                    line = format!("{line} {}", api.name());
+                }
+                if r.body_bytes > 0 {
+                    line = format!("{line} body={}", r.body_bytes);
+                }
+                if let Some(user) = r.user {
+                    line = format!("{line} user={}", text(user));
+                }
+                line
+            }
+            Metadata::HttpResponse(r) => {
+                let streamed = if r.streamed { " streamed" } else { "" };
+                let api = r.api.map_or(String::new(), |api| format!(" {}", api.name()));
+                format!("{}{streamed}{api}", r.status)
+            }
+            Metadata::Api(api) => format!("api {}", api.name()),
+            Metadata::Anomaly(name) => format!("odd {name}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    fn get(lines: &str) -> Event {
+        up(format!("GET / HTTP/1.1\r\n{lines}\r\n"))
+    }
+
+    #[test]
+    fn requests() {
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("plain", "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n", &["GET a.example"]),
+            ("no host", "GET /x HTTP/1.0\r\n\r\n", &["GET - 1.0"]),
+            ("line feeds only", "GET /x HTTP/1.1\nHost: a.example\n\n", &["GET a.example"]),
+            ("empty lines first", "\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n", &["GET a"]),
+            ("port", "GET / HTTP/1.1\r\nHost: a.example:8080\r\n\r\n", &["GET a.example"]),
+            ("brackets", "GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", &["GET 2001:db8::1"]),
+            ("bare address", "GET / HTTP/1.1\r\nHost: 2001:db8::1\r\n\r\n", &["GET 2001:db8::1"]),
+            ("space around", "GET / HTTP/1.1\r\nHOST :\t a.example  \r\n\r\n", &["GET a.example"]),
+            ("folded", "GET / HTTP/1.1\r\nHost:\r\n a.example\r\n\r\n", &["GET a.example"]),
+            ("folded away", "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n Host: b\r\n\r\n", &["GET a"]),
+            (
+                "absolute without Host",
+                "GET http://u:p@a.example:80/x HTTP/1.0\r\n\r\n",
+                &["GET a.example 1.0 absolute", "odd http.user-info"],
+            ),
+            (
+                "absolute, same Host",
+                "GET http://a.example?q HTTP/1.1\r\nHost: A.example\r\n\r\n",
+                &["GET A.example absolute"],
+            ),
+            (
+                "absolute, other Host",
+                "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
+                &["GET b.example", "odd http.host-differs"],
+            ),
+            (
+                "two Hosts",
+                "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+                &["GET a", "odd http.host-twice"],
+            ),
+            ("one Host said twice", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", &["GET a"]),
+            (
+                "agent and body",
+                "POST /x HTTP/1.1\r\nHost: a\r\nUser-Agent: curl/8\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+                &["POST a agent=curl/8 body=3", "GET b"],
+            ),
+            (
+                "chunks and trailer",
+                "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3;x=y\r\nabc\r\n0A\r\n0123456789\r\n0\r\nT: 1\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+                &["POST a", "GET b"],
+            ),
+            (
+                "both lengths",
+                "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 99\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+                &["POST a", "odd http.length", "GET b"],
+            ),
+            (
+                "two lengths",
+                "POST /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                &["POST - body=1", "odd http.length"],
+            ),
+            (
+                "basic, name only",
+                "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic  YW5uYTpzZWNyZXQ=\r\n\r\n",
+                &["GET a user=anna"],
+            ),
+            (
+                "basic, no colon",
+                "GET / HTTP/1.1\r\nAuthorization: Basic YW5uYQ==\r\n\r\n",
+                &["GET -"],
+            ),
+            ("bearer", "GET / HTTP/1.1\r\nAuthorization: Bearer YTpi\r\n\r\n", &["GET -"]),
+            (
+                "prefetch",
+                "GET / HTTP/1.1\r\nHost: a\r\nSec-Purpose: prefetch;prerender\r\n\r\n",
+                &["GET a prefetch"],
+            ),
+            (
+                "embedded",
+                "GET / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: iframe\r\n\r\n",
+                &["GET - embedded"],
+            ),
+            (
+                "followed link",
+                "GET / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: document\r\n\r\n",
+                &["GET -"],
+            ),
+            (
+                "own part",
+                "GET / HTTP/1.1\r\nSec-Fetch-Site: same-site\r\nSec-Fetch-Dest: iframe\r\n\r\n",
+                &["GET -"],
+            ),
+            (
+                "sdk",
+                "POST /v1/messages HTTP/1.1\r\nHost: m:1\r\nanthropic-version: 2023-06-01\r\n\r\n",
+                &["POST m sdk anthropic.generate"],
+            ),
+            (
+                "tool call",
+                "POST /mcp HTTP/1.1\r\nHost: m\r\nMcp-Method: tools/call\r\nMcp-Name: x\r\n\r\n",
+                &["POST m mcp-2026.tool"],
+            ),
+            ("unknown method", "BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n", &["BREW a"]),
+            (
+                "second method broken",
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n\x16\x03\x01rubbish\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+                &["GET a", "GET b"],
+            ),
+        ];
+        for (name, bytes, expected) in cases {
+            assert_eq!(check(&[up(bytes)]), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn conversations() {
+        let hello = "\x16\x03\x01hello";
+        let cases: &[(&str, Vec<Event>, &[&str])] = &[
+            (
+                "keep-alive",
+                vec![
+                    get("Host: a\r\n"),
+                    down("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
+                    get("Host: b\r\n"),
+                    down("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+                ],
+                &["GET a", "200", "GET b", "404"],
+            ),
+            (
+                "pipelined HEAD has no body",
+                vec![
+                    up("HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n"),
+                    down(
+                        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 304 -\r\nContent-Length: 9\r\n\r\n",
+                    ),
+                ],
+                &["HEAD a", "GET b", "200", "304"],
+            ),
+            (
+                "interim answers",
+                vec![
+                    up("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
+                    down("HTTP/1.1 100 Continue\r\n\r\n"),
+                    up("abc"),
+                    down(OK),
+                    get(""),
+                ],
+                &["POST - body=3", "200", "GET -"],
+            ),
+            (
+                "expected body never sent",
+                vec![
+                    up("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
+                    down("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
+                    get("Host: b\r\n"),
+                ],
+                &["POST - body=3", "401", "GET b"],
+            ),
+            (
+                "chunked answer",
+                vec![
+                    get(""),
+                    down(
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n5\r\nabcde\r\n0\r\n\r\nHTTP/1.1 500 X\r\n\r\n",
+                    ),
+                ],
+                &["GET -", "200 streamed", "500"],
+            ),
+            (
+                "answer to the end",
+                vec![get(""), down("HTTP/1.0 200 OK\r\n\r\nHTTP/1.1 500 X\r\n\r\n")],
+                &["GET -", "200"],
+            ),
+            (
+                "tunnel",
+                vec![
+                    up("CONNECT a.example:443 HTTP/1.1\r\nHost: b\r\n\r\n"),
+                    down("HTTP/1.1 200 Connection established\r\n\r\n"),
+                    up(hello),
+                ],
+                &[
+                    "CONNECT a.example connect",
+                    "odd http.host-differs",
+                    "200",
+                    "Handover(None)",
+                    "up left: \x16\x03\x01hello",
+                    "down left: ",
+                ],
+            ),
+            (
+                "tunnel with hasty client and server",
+                vec![
+                    down("HTTP/1.1 408 X\r\nContent-Length: 0\r\n\r\n"),
+                    up(format!("CONNECT a.example:443 HTTP/1.1\r\n\r\n{hello}")),
+                    down("HTTP/1.1 200 Yes\r\nContent-Length: 5\r\n\r\nhello"),
+                ],
+                &[
+                    "408",
+                    "CONNECT a.example connect",
+                    "200",
+                    "Handover(None)",
+                    "up left: \x16\x03\x01hello",
+                    "down left: hello",
+                ],
+            ),
+            (
+                "tunnel refused",
+                vec![
+                    up("CONNECT a.example:443 HTTP/1.1\r\n\r\n"),
+                    down("HTTP/1.1 407 Who\r\nContent-Length: 2\r\n\r\nno"),
+                    up("CONNECT b.example:443 HTTP/1.1\r\n\r\n"),
+                    down("HTTP/1.1 200 Yes\r\n\r\n"),
+                ],
+                &[
+                    "CONNECT a.example connect",
+                    "407",
+                    "CONNECT b.example connect",
+                    "200",
+                    "Handover(None)",
+                    "up left: ",
+                    "down left: ",
+                ],
+            ),
+            (
+                "tunnel, one side seen",
+                vec![up("CONNECT a.example:443 HTTP/1.1\r\n\r\n"), up(hello)],
+                &[
+                    "CONNECT a.example connect",
+                    "Handover(None)",
+                    "up left: \x16\x03\x01hello",
+                    "down left: ",
+                ],
+            ),
+            (
+                "tunnel, answer lost",
+                vec![
+                    up("CONNECT a.example:443 HTTP/1.1\r\n\r\n"),
+                    Hole(Direction::Down, 9),
+                    down("\x16\x03\x03"),
+                    up(hello),
+                ],
+                &[
+                    "CONNECT a.example connect",
+                    "Handover(None)",
+                    "up left: ",
+                    "down left: \x16\x03\x03",
+                ],
+            ),
+            (
+                "WebSocket",
+                vec![
+                    get("Host: a\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"),
+                    down("HTTP/1.1 101 Go\r\nUpgrade: websocket\r\n\r\n\x01a"),
+                ],
+                &["GET a websocket", "101", "Done", "up left: ", "down left: \x01a"],
+            ),
+            (
+                "WebSocket, one side seen",
+                vec![get("Host: a\r\nUpgrade: websocket\r\n"), up(b"\x81\x01GET / HTTP/1.1\n")],
+                &[
+                    "GET a websocket",
+                    "Done",
+                    "up left: \u{fffd}\x01GET / HTTP/1.1\n",
+                    "down left: ",
+                ],
+            ),
+            (
+                "HTTP/2 by upgrade",
+                vec![
+                    get("Host: a\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"),
+                    down("HTTP/1.1 101 Go\r\nUpgrade: h2c\r\n\r\nSETTINGS"),
+                ],
+                &["GET a", "101", "Handover(Some(Http2))", "up left: ", "down left: SETTINGS"],
+            ),
+            (
+                "HTTP/2 by prior knowledge",
+                vec![up("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")],
+                &[
+                    "Handover(Some(Http2))",
+                    "up left: PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                    "down left: ",
+                ],
+            ),
+            (
+                "server greets as Ollama",
+                vec![
+                    up("GET / HTTP/1.1\r\nHost: a:11434\r\n\r\n"),
+                    down(
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 17\r\n\r\nOllama is running",
+                    ),
+                    get("Host: b\r\n"),
+                ],
+                &["GET a ollama.health", "200", "api ollama.health", "GET b"],
+            ),
+            (
+                "models say whose server it is, in chunks",
+                vec![
+                    up("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"),
+                    down(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n4e\r\n{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\",\"created\":1,\"owned_by\":\"vllm\"\r\n0\r\n\r\n",
+                    ),
+                ],
+                &["GET a", "200", "api vllm.models"],
+            ),
+            (
+                "answers of chats are not looked at",
+                vec![
+                    up(
+                        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+                    ),
+                    down(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\nOllama is running",
+                    ),
+                ],
+                &["POST a openai.generate", "200"],
+            ),
+            (
+                "initialize, then a session",
+                vec![
+                    up(
+                        "POST /mcp HTTP/1.1\r\nHost: a\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\nContent-Length: 66\r\n\r\n{\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\"}} ",
+                    ),
+                    down("HTTP/1.1 200 OK\r\nMcp-Session-Id: 00\r\nContent-Length: 0\r\n\r\n"),
+                ],
+                &["POST a body=66", "api mcp-2025.session", "200 mcp-2025.session"],
+            ),
+            (
+                "older MCP",
+                vec![
+                    up("GET /sse HTTP/1.1\r\nHost: a\r\n\r\n"),
+                    down(format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent: endpoint\r\ndata: /messages/?session_id=0\r\n\r\n{}",
+                        ": ping\r\n".repeat(40)
+                    )),
+                ],
+                &["GET a", "200 streamed", "api mcp-2024.session"],
+            ),
+            (
+                "hole in a body that is passed over",
+                vec![
+                    up("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"),
+                    Hole(Direction::Up, 100),
+                    get("Host: b\r\n"),
+                ],
+                &["POST a body=100", "GET b"],
+            ),
+            (
+                "hole beyond a body",
+                vec![
+                    up("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"),
+                    Hole(Direction::Up, 101),
+                    up("x: y\r\nGET me\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n"),
+                ],
+                &["POST a body=100", "GET b"],
+            ),
+            (
+                "hole in a header, told at the answer",
+                vec![
+                    up("GET / HTTP/1.1\r\nHost: a\r\nCookie: s"),
+                    Hole(Direction::Up, 20),
+                    down(OK),
+                ],
+                &["GET a", "200"],
+            ),
+            (
+                "hole in an answer",
+                vec![get("Host: a\r\n"), Hole(Direction::Down, 20), down(format!("ent\r\n{OK}"))],
+                &["GET a", "200"],
+            ),
+            ("answer first", vec![down(OK), get("Host: a\r\n")], &["200", "GET a"]),
+            (
+                "not HTTP",
+                vec![up("SSH-2.0-x\r\n")],
+                &[
+                    "NotThis(ParseError { field: \"start-line\", why: Invalid })",
+                    "up left: SSH-2.0-x\r\n",
+                    "down left: ",
+                ],
+            ),
+        ];
+        for (name, script, expected) in cases {
+            assert_eq!(check(script), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_it() {
+        let long = format!("GET /{}", "a".repeat(SHOWN));
+        let authority = format!("CONNECT {}", "a".repeat(SHOWN_OTHER));
+        let cases: &[(&str, Option<bool>)] = &[
+            ("G", None),
+            ("GET ", None),
+            ("GET / HTTP/1.1\r", None),
+            ("GET / HTTP/1.1\r\n", Some(true)),
+            ("\r\nGET / HTTP/1.0\n", Some(true)),
+            ("\r\n\r\n\r\n", Some(false)),
+            ("PROPFIND /dav HTTP/1.1\r\n", Some(true)),
+            ("CCM_POST /x HTTP/1.1\r\n", Some(true)),
+            (&long, Some(true)),
+            (&authority, Some(false)),
+            ("GET key\r\n", Some(false)),
+            ("GETX / HTTP/1.1\r\n", Some(false)),
+            ("BREW / HTTP/1.1\r\n", Some(false)),
+            ("get / HTTP/1.1\r\n", Some(false)),
+            ("OPTIONS rtsp://a/ RTSP/1.0\r\n", Some(false)),
+            ("DESCRIBE rtsp://a/ RTSP/1.0\r\n", Some(false)),
+            ("OPTIONS sip:a SIP/2.0\r\n", Some(false)),
+            ("NOTIFY sip:a SIP/2.0\r\n", Some(false)),
+            ("GET icap://a/ ICAP/1.0\r\n", Some(false)),
+            ("PRI * HTTP/2.0\r\n", Some(false)),
+            ("SSH-2.0-x", Some(false)),
+            ("\x16\x03\x01", Some(false)),
+            ("", None),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(looks_like(Direction::Up, bytes.as_bytes()), *expected, "{bytes}");
+        }
+        for (bytes, expected) in [
+            ("HTTP/1.1 200 OK", Some(true)),
+            ("HTTP/1.0 302", Some(true)),
+            ("HTTP/1.1 20", None),
+            ("HTTP/1.1 2x0", Some(false)),
+            ("HTTP/2 200 OK", Some(false)),
+            ("ICY 200 OK", Some(false)),
+            ("RTSP/1.0 200 OK", Some(false)),
+        ] {
+            assert_eq!(looks_like(Direction::Down, bytes.as_bytes()), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        let told = |script: &[Event]| check(script).join(" | ");
+        for (len, expected) in [
+            (LINE_MAX - 1, "GET a"),
+            (LINE_MAX, "GET a"),
+            (LINE_MAX + 1, "NotThis(ParseError { field: \"start-line\", why: Limit })"),
+        ] {
+            let target = "x".repeat(len - "GET / HTTP/1.1\r\n".len());
+            let script = [up(format!("GET /{target} HTTP/1.1\r\nHost: a\r\n\r\n"))];
+            assert!(told(&script).starts_with(expected), "line of {len}");
+        }
+        for (len, odd) in [(LINE_MAX - 1, false), (LINE_MAX, false), (LINE_MAX + 1, true)] {
+            let cookie = "x".repeat(len - "Cookie: \r\n".len());
+            let script = [get(&format!("Cookie: {cookie}\r\nHost: a\r\n"))];
+            assert_eq!(told(&script) == "GET a | odd http.header-long", odd, "field of {len}");
+        }
+        for (count, stops) in [(FIELDS_MAX - 1, false), (FIELDS_MAX, false), (FIELDS_MAX + 1, true)]
+        {
+            let told = told(&[get(&format!("Host: a\r\n{}", "X: y\r\n".repeat(count - 1)))]);
+            assert!(told.starts_with("GET a"), "{told}");
+            assert_eq!(told.contains("NotThis"), stops, "{count} fields");
+        }
+        for (len, stops) in [(HEADER_MAX - 1, false), (HEADER_MAX, false), (HEADER_MAX + 1, true)] {
+            let line = format!("X: {}\r\n", "y".repeat(995));
+            let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n".len();
+            let lines = (len - frame) / 1000;
+            let fill = "y".repeat((len - frame) % 1000);
+            let told = told(&[get(&format!("Host: a\r\n{}X: {fill}\r\n", line.repeat(lines)))]);
+            assert!(told.starts_with("GET a"), "{told}");
+            assert_eq!(told.contains("NotThis"), stops, "header of {len}");
+        }
+        for (count, answers) in [(ASKED_MAX - 1, 1), (ASKED_MAX, 1), (ASKED_MAX + 1, 0)] {
+            let mut script = vec![get(""); count];
+            script.push(down(OK));
+            let seen = check(&script).iter().filter(|line| *line == "200").count();
+            assert_eq!(seen, answers, "{count} requests without an answer");
+        }
+        for (count, stops) in [(GAPS_MAX - 1, false), (GAPS_MAX, false), (GAPS_MAX + 1, true)] {
+            let mut script = vec![get("")];
+            script.extend((0..count).map(|_| Hole(Direction::Up, 1)));
+            assert_eq!(told(&script).contains("gave up"), stops, "{count} holes");
+        }
+        for (len, found) in [(SEARCH_MAX - 1, true), (SEARCH_MAX, true), (SEARCH_MAX + 1, false)] {
+            let junk = format!("{}\n", "x".repeat(len - 1));
+            let script = [get("Host: a\r\n"), Hole(Direction::Up, 1), up(junk), get("Host: b\r\n")];
+            assert_eq!(told(&script).contains("GET b"), found, "{len} bytes searched");
+        }
+        for (len, kept) in [(HOST_MAX - 1, true), (HOST_MAX, true), (HOST_MAX + 1, false)] {
+            let told = told(&[get(&format!("Host: {}\r\n", "h".repeat(len)))]);
+            assert_eq!(told.contains("GET h"), kept, "host of {len}");
+            assert_eq!(told.contains("odd http.host-long"), !kept, "host of {len}");
+        }
+        for (len, kept) in
+            [(AGENT_MAX - 1, AGENT_MAX - 1), (AGENT_MAX, AGENT_MAX), (AGENT_MAX + 1, AGENT_MAX)]
+        {
+            let told = told(&[get(&format!("User-Agent: {}\r\n", "u".repeat(len)))]);
+            assert_eq!(told.matches('u').count(), kept, "agent of {len}");
+        }
+        for (len, kept) in [(USER_MAX - 1, true), (USER_MAX, true), (USER_MAX + 1, false)] {
+            let mut user = Text::default();
+            basic_user(&basic(&format!("{}:x", "u".repeat(len))), &mut user);
+            assert_eq!(user.get().len(), if kept { len } else { 0 }, "user of {len}");
+        }
+    }
+
+    /// Basic credentials, encoded bit by bit.
+    fn basic(text: &str) -> Vec<u8> {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let bits: Vec<u8> =
+            text.bytes().flat_map(|b| (0..8).rev().map(move |i| b >> i & 1)).collect();
+        let mut value = b"Basic ".to_vec();
+        for six in bits.chunks(6) {
+            let number = (0..6).fold(0, |n, i| n << 1 | six.get(i).copied().unwrap_or(0));
+            value.push(alphabet[usize::from(number)]);
+        }
+        value
+    }
+
+    /// A conversation with everything in it, and secrets wherever there is room for one.
+    fn rich() -> Vec<Event> {
+        let secret = "s3cr3t";
+        vec![
+            up(format!(
+                "POST /v1/chat/completions?key={secret} HTTP/1.1\r\nHost: llm.example:8080\r\nUser-Agent: agent/1\r\nAuthorization: Bearer {secret}\r\nCookie: c={secret}\r\nX-Stainless-Lang: {secret}\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{{\"prompt\":\"is {secret} \"}}"
+            )),
+            down(format!(
+                "HTTP/1.1 200 OK\r\nSet-Cookie: {secret}\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n{secret}\r\n0\r\n{secret}: 1\r\n\r\n"
+            )),
+            up(format!(
+                "POST /mcp/{secret} HTTP/1.1\r\nHost: tools.example\r\nAccept: text/event-stream\r\nMcp-Method: tools/call\r\nMcp-Name: {secret}\r\nMcp-Param-City: {secret}\r\nMcp-Session-Id: {secret}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n30\r\n{{\"method\":\"tools/call\",\"params\":{{\"x\":\"{secret}\"}}}}\r\n0\r\n\r\n"
+            )),
+            down(format!(
+                "HTTP/1.1 200 {secret}\r\nMcp-Session-Id: {secret}\r\nContent-Length: 6\r\n\r\n{secret}"
+            )),
+            up(format!(
+                "POST /other/{secret} HTTP/1.1\r\nHost: rpc.example\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: 41\r\nReferer: http://x/{secret}\r\n\r\n{{\"method\":\"tools/call\",\"name\":\"{secret} !\"}}"
+            )),
+            down(format!(
+                "HTTP/1.0 401 no\r\nServer: {secret}\r\nContent-Length: 6\r\n\r\n{secret}"
+            )),
+            up([
+                b"GET http://u:s3cr3t@web.example/s3cr3t HTTP/1.1\r\nProxy-Authorization: ",
+                &basic("anna:s3cr3t")[..],
+                b"\r\n\r\n",
+            ]
+            .concat()),
+            Hole(Direction::Down, 3),
+            down(format!("{secret}\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n{secret}")),
+            up(format!("GET /v1/models HTTP/1.1\r\nHost: m.example\r\nX-{secret}: 1\r\n\r\n")),
+            down(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 48\r\n\r\n{{\"owned_by\":\"vllm\",\"object\":\"model\",\"a\":\"{secret}\""
+            )),
+            up("CONNECT tunnel.example:443 HTTP/1.1\r\n\r\nrest of up"),
+            down("HTTP/1.1 200 Yes\r\n\r\nrest of down"),
+        ]
+    }
+
+    #[test]
+    fn a_rich_conversation() {
+        assert_eq!(
+            check(&rich()),
+            [
+                "POST llm.example sdk agent=agent/1 openai.generate body=23",
+                "200 streamed",
+                "POST tools.example mcp-2026.tool",
+                "200 mcp-2025.session",
+                "POST rpc.example body=41",
+                "api mcp.tool",
+                "401",
+                "GET web.example absolute user=anna",
+                "odd http.user-info",
+                "200",
+                "GET m.example",
+                "200",
+                "api vllm.models",
+                "CONNECT tunnel.example connect",
+                "200",
+                "Handover(None)",
+                "up left: rest of up",
+                "down left: rest of down",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_secret_comes_out() {
+        for lengths in [&[usize::MAX][..], &[1], &[7, 40]] {
+            for line in play(&mut Http1::new(), &split(&rich(), lengths)) {
+                let bytes: Vec<String> = b"s3cr3t".iter().map(u8::to_string).collect();
+                assert!(!line.contains("s3cr3t") && !line.contains(&bytes.join(", ")), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn reads_heads_as_another_reader_does() {
+        for event in rich() {
+            let Bytes(Direction::Up, bytes) = event else { continue };
+            let mut fields = [httparse::EMPTY_HEADER; 32];
+            let mut theirs = httparse::Request::new(&mut fields);
+            assert!(theirs.parse(&bytes).unwrap().is_complete());
+            let mut ours = Vec::new();
+            Http1::new().feed(Direction::Up, &bytes, &mut |metadata| {
+                if let Metadata::HttpRequest(r) = metadata {
+                    ours = vec![r.method.to_vec(), r.user_agent.to_vec()];
+                }
+            });
+            let agent = theirs.headers.iter().find(|h| h.name.eq_ignore_ascii_case("user-agent"));
+            let agent = agent.map_or(&b""[..], |h| h.value);
+            assert_eq!(ours, [theirs.method.unwrap().as_bytes(), agent]);
+        }
+    }
+
+    /// Cuts at every byte, and seeded changes of bytes, cuts and swaps: no panic, no endless turn.
+    pub fn torture(fresh: &dyn Fn() -> Box<dyn StreamParser>, script: &[Event]) {
+        for (at, event) in script.iter().enumerate() {
+            let Bytes(from, bytes) = event else { continue };
+            for len in 0..bytes.len() {
+                let mut cut = script.to_vec();
+                cut[at] = Bytes(*from, bytes[..len].to_vec());
+                play(&mut *fresh(), &cut);
+            }
+        }
+        let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut next = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % below as u64).unwrap()
+        };
+        for _ in 0..20_000 {
+            let mut bad = script.to_vec();
+            for _ in 0..=next(4) {
+                let at = next(bad.len());
+                let other = next(bad.len());
+                let hole = next(2000) as u64;
+                match (&mut bad[at], next(6)) {
+                    (_, 0) => bad.swap(at, other),
+                    (Bytes(from, _), 1) => bad[at] = Hole(*from, hole),
+                    (Bytes(_, bytes), 2) if !bytes.is_empty() => {
+                        let len = next(bytes.len());
+                        bytes.truncate(len);
+                    }
+                    (Bytes(_, bytes), 3) if !bytes.is_empty() => {
+                        let place = next(bytes.len());
+                        bytes.insert(place, u8::try_from(next(256)).unwrap());
+                    }
+                    (Bytes(_, bytes), _) if !bytes.is_empty() => {
+                        let place = next(bytes.len());
+                        bytes[place] = u8::try_from(next(256)).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+            let lengths = [next(64) + 1, next(2000) + 1];
+            play(&mut *fresh(), &split(&bad, &lengths));
+        }
+    }
+
+    #[test]
+    fn survives_hostile_bytes() {
+        torture(&|| Box::new(Http1::new()), &rich());
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_tells_the_same(lengths in proptest::collection::vec(1_usize..90, 1..20)) {
+            let whole = play(&mut Http1::new(), &rich());
+            let parts = play(&mut Http1::new(), &split(&rich(), &lengths));
+            prop_assert_eq!(whole, parts);
         }
     }
 }
