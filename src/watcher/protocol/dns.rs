@@ -16,7 +16,7 @@ use crate::types::Direction;
 use crate::watcher::wire::{ParseError, Parsed, Reader};
 
 /// Octets of the fixed header (RFC 1035 §4.1.1).
-pub(super) const HEADER: usize = 12;
+const HEADER: usize = 12;
 
 /// Longest name on the wire, length octets and root included (RFC 1035 §2.3.4).
 const NAME_WIRE_MAX: usize = 255;
@@ -26,7 +26,7 @@ const NAME_WIRE_MAX: usize = 255;
 const POINTERS_MAX: u32 = 64;
 
 /// Questions read of one message. RFC 9619 allows one; mDNS asks a handful together.
-pub(super) const QUESTIONS_MAX: u16 = 8;
+const QUESTIONS_MAX: u16 = 8;
 
 /// Answer records read of one message. The largest honest address sets have a few dozen; a
 /// zone transfer has thousands, which are nobody's answers.
@@ -428,7 +428,7 @@ pub(super) struct Header {
     pub(super) questions: u16,
     pub(super) answers: u16,
     authorities: u16,
-    pub(super) additionals: u16,
+    additionals: u16,
 }
 
 impl Header {
@@ -458,6 +458,11 @@ impl Header {
             .saturating_mul(11)
     }
 
+    /// Records in all sections together.
+    pub(super) fn records(self) -> u16 {
+        self.answers.saturating_add(self.authorities).saturating_add(self.additionals)
+    }
+
     pub(super) fn response(self) -> bool {
         self.flags & 0x8000 != 0
     }
@@ -466,7 +471,7 @@ impl Header {
         self.flags >> 11 & 0xf
     }
 
-    fn rcode(self) -> u8 {
+    pub(super) fn rcode(self) -> u8 {
         self.flags.to_be_bytes()[1] & 0xf
     }
 }
@@ -480,7 +485,7 @@ pub(super) struct Question {
 /// A resource record; its owner is read where it is needed.
 pub(super) struct Record<'m> {
     pub(super) owner_at: usize,
-    rtype: u16,
+    pub(super) rtype: u16,
     class: u16,
     ttl_s: u32,
     pub(super) rdata: &'m [u8],
@@ -540,6 +545,7 @@ impl<'m> Cursor<'m> {
         Ok(Record { owner_at, rtype, class, ttl_s, rdata, rdata_at })
     }
 
+    /// The name at an offset.
     pub(super) fn name(&self, at: usize) -> Parsed<Name> {
         let mut name = Name::new();
         name.read(self.message, at)?;
@@ -599,12 +605,6 @@ impl Name {
         let text = self.text.get(..self.len)?;
         let text = text.strip_suffix(b".").unwrap_or(text);
         (!self.dot_in_label).then_some(if text.is_empty() { b"." } else { text })
-    }
-
-    /// Text as it stands, for names that people type and that may hold dots (RFC 6763 §4.1.1).
-    pub(super) fn free_text(&self) -> &[u8] {
-        let text = self.text.get(..self.len).unwrap_or_default();
-        text.strip_suffix(b".").unwrap_or(text)
     }
 
     /// Reads a name that stands alone, neither compressed nor necessarily ended by the root, as
