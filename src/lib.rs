@@ -28,10 +28,12 @@
     )
 )]
 
+pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod courier;
 pub mod observation;
 pub mod recorder;
+pub mod sensor;
 pub mod types;
 pub mod watcher;

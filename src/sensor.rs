@@ -53,9 +53,9 @@ pub trait Listener {
     /// Everything all watchers have to say of one block, in order, and what decoding counted.
     fn block(&mut self, batches: &[Batch], decode: &[(u16, DecodeCounters)]);
 
-    /// All inputs of one world are read and all flows have ended; the reports of the inputs
-    /// read so far.
-    fn world(&mut self, inputs: &[InputReport]);
+    /// A world is over: its inputs are read and all flows have ended. `first` is the index of
+    /// the first of these inputs.
+    fn world(&mut self, first: usize, inputs: &[InputReport]);
 
     /// Something to show while waiting.
     fn progress(&mut self, read_bytes: u64, total_bytes: Option<u64>, frames: u64);
@@ -70,7 +70,7 @@ struct Job {
     spare: Mutex<Decoded>,
     /// The block ends a world: all flows end behind it.
     ends_world: bool,
-    reports: Vec<InputReport>,
+    reports: (usize, Vec<InputReport>),
     read: (u64, Option<u64>),
 }
 
@@ -149,31 +149,30 @@ pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listene
 fn read(mut inputs: Inputs, free: &Receiver<Job>, watchers: &[Sender<Arc<Job>>]) {
     let mut last = Frame::default();
     let mut index = 0;
+    let mut told = 0;
     loop {
         let Ok(mut job) = free.recv() else { return };
         let fill = inputs.fill(&mut job.block);
-        last = job.block.frames.last().copied().unwrap_or(last);
         job.read = inputs.progress();
-        if !job.block.frames.is_empty() {
-            if !deal(job, &mut index, watchers) {
-                return;
-            }
-            if fill == Fill::Frames {
+        let reports = inputs.reports();
+        let ended = match fill {
+            Fill::Frames => {
+                last = job.block.frames.last().copied().unwrap_or(last);
+                if !deal(job, &mut index, watchers) {
+                    return;
+                }
                 continue;
             }
-            let Ok(next) = free.recv() else { return };
-            job = next;
-        }
-        if fill == Fill::Frames {
-            continue;
-        }
+            Fill::NewWorld { input } => usize::from(input),
+            Fill::End => reports.len(),
+        };
         // The end of a world is a block of its own, with an empty frame that says the time.
         job.block.clear();
         job.block.frames.push(Frame { captured: 0, wire: 0, time: last.now, ..last });
         job.block.now = last.now;
         job.ends_world = true;
-        job.reports = inputs.reports().to_vec();
-        job.read = inputs.progress();
+        job.reports = (told, reports.get(told..ended).unwrap_or_default().to_vec());
+        told = ended.max(told);
         if !deal(job, &mut index, watchers) || fill == Fill::End {
             return;
         }
@@ -259,7 +258,7 @@ fn record(
         listener.block(&batches, &counters);
         if job.ends_world {
             listener.block(&lasts, &[]);
-            listener.world(&job.reports);
+            listener.world(job.reports.0, &job.reports.1);
         }
         listener.progress(job.read.0, job.read.1, frames);
         let Some(job) = Arc::into_inner(job) else { continue };

@@ -502,5 +502,6 @@ fn open_flow(flow: &MatchedFlow, level: Level, last: Timestamp) -> OpenFlow {
         bytes_down: flow.volume.down,
         first_seen: flow.parts.first().map_or(last, |p| p.first),
         last_seen: last,
+        ended: false,
     }
 }

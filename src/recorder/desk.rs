@@ -18,6 +18,7 @@ use super::identity::{Bindings, Source};
 use super::judge::{Carrier, Volume};
 use super::names::{Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
+use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
 use super::store::rows::{Actor, InputRows, OpenFlow, Text};
 use super::words::{ClientClass, EvidenceKind, Role};
@@ -246,7 +247,7 @@ impl Desk {
         if let Some(name) = name
             && let Some(hider) = self.rules.network.by_name(name)
         {
-            let row = hider.kind.coverage_row();
+            let row = hider_row(hider.kind);
             if self.world.hidden.len() < HIDDEN_MAX {
                 self.world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
             }
@@ -268,7 +269,7 @@ impl Desk {
             HelloTransport::Quic => EvidenceKind::QuicSni,
             HelloTransport::Tls | HelloTransport::Dtls => EvidenceKind::Sni,
         };
-        let (class, evidence) = (class, Text::from(evidence));
+        let (class, evidence) = (class_word(class), Text::from(evidence));
         let ja4 = texts.text(hello.ja4).cloned();
         if let Some(flow) = self.matched(o, hit, name.clone(), kind, false) {
             flow.class = class;
@@ -301,7 +302,7 @@ impl Desk {
         let kind = evidence_kind(http_source(http));
         let agent = texts.str(http.user_agent);
         let (class, evidence) = self.rules.clients.class_of("", agent, "", false, false, http.sdk);
-        let evidence = Text::from(evidence);
+        let (class, evidence) = (class_word(class), Text::from(evidence));
         let unseen = http.prefetch || http.embedded;
         if let Some(flow) = self.matched(o, hit, name, kind, false) {
             if class != ClientClass::Unknown {
@@ -538,9 +539,28 @@ impl Desk {
             && matches!(o.flow.server.port, 443 | 853 | 784 | 8853)
             && world.hidden.len() < HIDDEN_MAX
         {
-            let row = hider.kind.coverage_row();
+            let row = hider_row(hider.kind);
             world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
         }
+    }
+}
+
+fn class_word(class: super::signature::ClientClass) -> ClientClass {
+    use super::signature::ClientClass as Seen;
+    match class {
+        Seen::Browser => ClientClass::Browser,
+        Seen::Program => ClientClass::Program,
+        Seen::Server => ClientClass::Server,
+        Seen::Unknown => ClientClass::Unknown,
+    }
+}
+
+fn hider_row(kind: HiderKind) -> &'static str {
+    match kind {
+        HiderKind::EncryptedDns => "clients_with_encrypted_dns",
+        HiderKind::EchPublicName => "clients_with_encrypted_hellos",
+        HiderKind::SecurityEdge => "clients_of_security_edges",
+        HiderKind::Relay => "clients_of_relays",
     }
 }
 

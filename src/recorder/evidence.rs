@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sha1::{Digest, Sha1};
 
 use super::flows::MatchedFlow;
@@ -47,7 +48,7 @@ pub fn community_id(flow: &FlowRef) -> String {
     hash.update([flow.protocol, 0]);
     hash.update(low_port.to_be_bytes());
     hash.update(high_port.to_be_bytes());
-    format!("1:{}", base64(&hash.finalize()))
+    format!("1:{}", BASE64_STANDARD.encode(hash.finalize()))
 }
 
 fn octets(addr: IpAddr) -> Vec<u8> {
@@ -55,22 +56,6 @@ fn octets(addr: IpAddr) -> Vec<u8> {
         IpAddr::V4(a) => a.octets().to_vec(),
         IpAddr::V6(a) => a.octets().to_vec(),
     }
-}
-
-/// Base64 with padding (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4u32 {
-            let index = (word >> (18 - 6 * i)) & 63;
-            let letter = ALPHABET.get(index as usize).copied().unwrap_or(b'=');
-            out.push(if i as usize <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    out
 }
 
 /// Display filter that shows this five-tuple, in both directions.

@@ -376,6 +376,7 @@ fn endpoint_text(endpoint: Endpoint) -> String {
     std::net::SocketAddr::new(endpoint.addr, endpoint.port).to_string()
 }
 
-pub(super) fn mac_text(mac: MacAddr) -> String {
+/// `aa:bb:cc:dd:ee:ff`.
+pub fn mac_text(mac: MacAddr) -> String {
     mac.0.map(|octet| format!("{octet:02x}")).join(":")
 }

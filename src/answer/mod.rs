@@ -1,0 +1,3 @@
+//! Answers: they read what the recorder keeps, and never write it.
+
+pub mod observations;

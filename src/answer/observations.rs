@@ -1,0 +1,186 @@
+//! Each extracted item as a JSON line: what was read, before anybody judged it.
+//!
+//! In: observations in the order of the run. Out: `{"capture", "kind", "client", "server",
+//! "port", "value"}`, one object a line; a browsing log, which `scan` alone can write.
+//! Never: enters the store; repeats an item of one capture.
+//! Limits: [`REMEMBERED_MAX`] items a capture are told apart; beyond that, repeats are possible.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use twox_hash::XxHash3_64;
+
+use crate::observation::{Fact, Hello, Http, Observation};
+use crate::recorder::hits::Texts;
+use crate::recorder::store::rows::mac_text;
+use crate::types::MacAddr;
+use crate::watcher::packet::NeighborSource;
+use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource, Protocol};
+
+/// Items of one capture that are remembered so as to write each once: 64 MiB of hashes.
+pub const REMEMBERED_MAX: usize = 8 << 20;
+
+/// One line.
+#[derive(Serialize)]
+struct Line<'a> {
+    capture: &'a str,
+    kind: &'a str,
+    client: &'a str,
+    server: &'a str,
+    port: u16,
+    value: &'a str,
+}
+
+/// Writes observations.
+pub struct Observations<W> {
+    out: W,
+    captures: Vec<String>,
+    seen: HashSet<u64>,
+    of_input: u16,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Observations<W> {
+    /// `captures` are the names of the inputs, by index.
+    pub fn new(out: W, captures: Vec<String>) -> Self {
+        Self { out, captures, seen: HashSet::new(), of_input: 0, failed: None }
+    }
+
+    /// Writes what one observation says.
+    pub fn observe(&mut self, o: &Observation, texts: &Texts) {
+        if self.failed.is_some() {
+            return;
+        }
+        if o.input != self.of_input {
+            self.seen.clear();
+            self.of_input = o.input;
+        }
+        let ends = (o.flow.client.addr.to_string(), o.flow.server.addr.to_string(), o.flow.server.port);
+        match &o.fact {
+            Fact::Hello(hello) => self.hello(o.input, &ends, hello, texts),
+            Fact::DnsQuery { name, .. } => self.line(o.input, "dns_query", &ends, texts.str(*name)),
+            Fact::DnsAddress { name, addr, .. } => {
+                self.line(o.input, "dns_answer", &ends, &format!("{}={addr}", texts.str(*name)));
+            }
+            Fact::Http(http) => self.http(o.input, &ends, http, texts),
+            Fact::SocksTarget { host, .. } => self.line(o.input, "socks_host", &ends, texts.str(*host)),
+            Fact::CertificateName(name) => self.line(o.input, "cert_name", &ends, texts.str(*name)),
+            Fact::LocalName { protocol, announced, name, addr } => {
+                let name = texts.str(*name);
+                let kind = match (protocol, announced) {
+                    (Protocol::Mdns, true) => "mdns_name",
+                    (Protocol::Mdns, false) => "mdns_query",
+                    (Protocol::Llmnr, true) => "llmnr_name",
+                    (Protocol::Llmnr, false) => "llmnr_query",
+                    _ => "nbns_name",
+                };
+                let value = match addr.filter(|_| *announced && *protocol != Protocol::Nbns) {
+                    Some(addr) => format!("{name}={addr}"),
+                    None => name.to_owned(),
+                };
+                let client = (ends.0, String::new(), 0);
+                self.line(o.input, kind, &client, &value);
+            }
+            Fact::Dhcp(dhcp) => {
+                let client = (mac(dhcp.mac), String::new(), 0);
+                if dhcp.from_client {
+                    let (host, fqdn) =
+                        if dhcp.version == 4 { ("dhcp_host", "dhcp_fqdn") } else { ("dhcpv6_host", "dhcpv6_fqdn") };
+                    self.line(o.input, host, &client, texts.str(dhcp.host_name));
+                    self.line(o.input, fqdn, &client, texts.str(dhcp.fqdn));
+                } else if let (4, 5, Some(addr)) = (dhcp.version, dhcp.message, dhcp.addr) {
+                    self.line(o.input, "dhcp_lease", &client, &addr.to_string());
+                }
+            }
+            Fact::Account { source, user, .. } => {
+                let kind = match source {
+                    AccountSource::Kerberos => "kerberos_user",
+                    AccountSource::Ntlm => "ntlm_user",
+                    AccountSource::Radius => "radius_user",
+                    AccountSource::Ldap => "ldap_user",
+                    AccountSource::HttpBasic => "basic_user",
+                };
+                self.line(o.input, kind, &ends, texts.str(*user));
+            }
+            Fact::Neighbor { source: NeighborSource::Arp, mac: of } => {
+                let client = (mac(*of), String::new(), 0);
+                self.line(o.input, "arp", &client, &ends.0);
+            }
+            Fact::Neighbor { .. }
+            | Fact::DnsResponse { .. }
+            | Fact::DnsEch { .. }
+            | Fact::HttpAnswer { .. }
+            | Fact::Api(_)
+            | Fact::ProxySource(_)
+            | Fact::Delta(_) => {}
+        }
+    }
+
+    fn hello(&mut self, input: u16, ends: &(String, String, u16), hello: &Hello, texts: &Texts) {
+        let name = texts.str(hello.name);
+        let (kind, word) = match hello.transport {
+            HelloTransport::Tls => ("tls_sni", "tls"),
+            HelloTransport::Quic if hello.ja4.is_none() => ("gquic_sni", "quic"),
+            HelloTransport::Quic => ("quic_sni", "quic"),
+            HelloTransport::Dtls => ("dtls_sni", "dtls"),
+        };
+        if hello.name.is_none() {
+            self.line(input, "hello_no_sni", ends, word);
+        } else {
+            self.line(input, kind, ends, name);
+        }
+        if hello.ech.is_some() {
+            // The outer name may be empty, and says so.
+            self.put(input, "ech", ends, name);
+        }
+        self.line(input, "ja4", ends, texts.str(hello.ja4));
+    }
+
+    fn http(&mut self, input: u16, ends: &(String, String, u16), http: &Http, texts: &Texts) {
+        let host = texts.str(http.host);
+        self.line(input, "http_host", ends, host);
+        if http.source == HostSource::Connect {
+            self.line(input, "http_connect", ends, host);
+        }
+        self.line(input, "http_ua", ends, texts.str(http.user_agent));
+    }
+
+    fn line(&mut self, input: u16, kind: &str, ends: &(String, String, u16), value: &str) {
+        if !value.is_empty() {
+            self.put(input, kind, ends, value);
+        }
+    }
+
+    fn put(&mut self, input: u16, kind: &str, ends: &(String, String, u16), value: &str) {
+        let capture = self.captures.get(usize::from(input)).map_or("", String::as_str);
+        let line = Line { capture, kind, client: &ends.0, server: &ends.1, port: ends.2, value };
+        let outcome = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut text| {
+            let hash = XxHash3_64::oneshot(&text);
+            if !self.seen.insert(hash) {
+                return Ok(());
+            }
+            if self.seen.len() > REMEMBERED_MAX {
+                self.seen.clear();
+            }
+            text.push(b'\n');
+            self.out.write_all(&text)
+        });
+        self.failed = outcome.err();
+    }
+
+    /// Flushes; the first error, if there was one.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn finish(mut self) -> io::Result<()> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.out.flush(),
+        }
+    }
+}
+
+fn mac(mac: MacAddr) -> String {
+    mac_text(mac)
+}
