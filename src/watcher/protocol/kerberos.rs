@@ -252,7 +252,7 @@ fn enter<'m>(r: &mut Reader<'m>, tag: u8) -> Parsed<Reader<'m>> {
 }
 
 /// Definite length (X.690 §8.1.3) in up to four octets, as some encoders always use.
-fn length(r: &mut Reader<'_>) -> Parsed<usize> {
+pub(super) fn length(r: &mut Reader<'_>) -> Parsed<usize> {
     let first = r.u8("length")?;
     if first < 0x80 {
         return Ok(first.into());
