@@ -1513,7 +1513,7 @@ pub(super) mod tests {
                 &[
                     "CONNECT a.example connect",
                     "Handover(None)",
-                    "up left: ",
+                    "up left: \x16\x03\x01hello",
                     "down left: \x16\x03\x03",
                 ],
             ),
