@@ -20,8 +20,9 @@ use super::matcher::{self, LabelTree};
 use super::source::{self, File};
 use crate::types::{NAME_MAX, plain_name};
 
-/// Labels that mean the same below every service that does not say otherwise. Directly below a
-/// suffix that counts as use they take this role: nobody uses a service by reading its manual.
+/// Labels that mean the same below every service that does not say otherwise. Where a pattern
+/// that counts as use leaves a label open, these take this role instead: nobody uses a service
+/// by reading its manual.
 const CUSTOMARY: [(&str, Role); 46] = [
     ("about", Role::Other),
     ("academy", Role::Other),
@@ -155,15 +156,15 @@ pub struct Match<'c> {
     pub service: &'c Service,
     /// The pattern that fits best.
     pub host: &'c HostPattern,
-    /// What this very host does: the pattern's role, or the customary one of the label below a
-    /// suffix (`docs.`, `status.`, `login.` ...). Take this one, not the pattern's.
+    /// What this very host does: the pattern's role, or the customary one of the label that the
+    /// pattern leaves open (`docs.`, `status.`, `login.` ...). Take this one, not the pattern's.
     pub role: Role,
     /// The tenant's label or the variable one of a template.
     pub tenant: Option<&'c str>,
 }
 
 /// How a pattern is compared with a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// This name only.
@@ -369,17 +370,15 @@ impl Catalogue {
         let &(service, at) = self.patterns.get(hit.number as usize)?;
         let service = self.services.get(service)?;
         let host = service.hosts.get(at)?;
-        let mut role = host.role;
-        let mut tenant = None;
-        match (host.kind, hit.open) {
-            // The bare name of an API, and its www, are pages about it.
-            (Kind::Suffix, None | Some("www")) if role == Role::Api => role = Role::Other,
-            (Kind::Suffix, Some(label)) if role.counts() => {
-                role = customary(label).unwrap_or(role);
-            }
-            (Kind::Template | Kind::Tenant, open) => tenant = open,
-            _ => {}
-        }
+        let role = match hit.open {
+            // The bare name of an API is a page about it.
+            None if host.kind == Kind::Suffix && host.role == Role::Api => Role::Other,
+            // So is its www; of a chat it is the chat.
+            Some("www") if host.role == Role::Api || host.kind != Kind::Suffix => Role::Other,
+            Some(label) if host.role.counts() => customary(label).unwrap_or(host.role),
+            _ => host.role,
+        };
+        let tenant = hit.open.filter(|_| host.kind != Kind::Suffix);
         Some(Match { service, host, role, tenant })
     }
 
