@@ -358,7 +358,7 @@ impl Event {
         let first = finding.evidence.first();
         let shown = finding.evidence.len().min(EVENT_EVIDENCE_MAX);
         let unshown = finding.evidence.len().saturating_sub(shown) as u64;
-        let own = finding.reasons.iter().map(|r| r.to_string());
+        let own = finding.reasons.iter().map(ToString::to_string);
         Event {
             schema: SCHEMA,
             kind: "finding".to_owned(),

@@ -80,9 +80,9 @@ words! {
 words! {
     /// What gave the name; strongest first.
     EvidenceKind {
-        /// server_name of TLS over TCP.
+        /// `server_name` of TLS over TCP.
         Sni = 0, "sni";
-        /// server_name of QUIC.
+        /// `server_name` of QUIC.
         QuicSni = 1, "quic_sni";
         /// Host of HTTP/1.
         HttpHost = 2, "http_host";

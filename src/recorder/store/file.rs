@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,9 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Offset of the application id in a SQLite file, big-endian.
 const APPLICATION_ID_AT: usize = 68;
+
+/// Length of a SQLite file's header.
+const HEAD_BYTES: u64 = 100;
 
 /// Names tried for a damaged store before giving up.
 const DAMAGED_MAX: u32 = 1_000;
@@ -61,6 +65,14 @@ impl Lock {
         Ok(Lock { store, known, _file: file })
     }
 
+    /// Gives the lock back; takes its file away too if there was none before.
+    pub fn give_up(self) {
+        if !self.known {
+            // Left behind it would only mislead: the store was never ours.
+            let _ = std::fs::remove_file(beside(&self.store, ".lock"));
+        }
+    }
+
     /// The store's file, links followed.
     pub fn store(&self) -> &Path {
         &self.store
@@ -97,18 +109,16 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The path as a URI that lets SQLite read it as immutable.
 pub fn uri(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let mut uri = String::from("file:");
-    for &octet in path.as_os_str().as_bytes() {
-        match octet {
+    let octets = path.as_os_str().as_bytes().iter();
+    let escaped: String = octets
+        .map(|&octet| match octet {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(char::from(octet));
+                char::from(octet).to_string()
             }
-            _ => uri.push_str(&format!("%{octet:02X}")),
-        }
-    }
-    uri.push_str("?immutable=1");
-    uri
+            _ => format!("%{octet:02X}"),
+        })
+        .collect();
+    format!("file:{escaped}?immutable=1")
 }
 
 /// Follows links, so that two names of one store meet at one lock.
@@ -129,29 +139,37 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// `true` if the file is absent, empty, or begins like a store of ours.
+/// What a file begins like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// There is none, or it is empty.
+    Nothing,
+    /// Our application id.
+    Ours,
+    /// A SQLite file. Ours looks so too before its first checkpoint.
+    Sqlite,
+    /// Something else.
+    Other,
+}
+
+/// Looks at the first octets of the file.
 ///
-/// Read before SQLite opens it: closing a file drops all of a process's POSIX locks on it.
-pub fn looks_ours(path: &Path) -> Result<bool, Error> {
-    let mut head = [0; 100];
+/// Done before SQLite opens it: closing a file drops all of a process's POSIX locks on it.
+pub fn look(path: &Path) -> Result<Look, Error> {
     let io = |source| Error::File { path: path.to_owned(), source };
-    let read = match File::open(path) {
-        Ok(file) => {
-            let mut bytes = Vec::new();
-            file.take(head.len() as u64).read_to_end(&mut bytes).map_err(io)?;
-            let len = bytes.len();
-            if let Some(to) = head.get_mut(..len) {
-                to.copy_from_slice(&bytes);
-            }
-            len
-        }
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+    let mut head = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(HEAD_BYTES).read_to_end(&mut head).map_err(io)?,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Look::Nothing),
         Err(e) => return Err(io(e)),
     };
     let id = schema::APPLICATION_ID.to_be_bytes();
-    Ok(read == 0
-        || head.starts_with(MAGIC)
-        || head.get(APPLICATION_ID_AT..).is_some_and(|rest| rest.starts_with(&id)))
+    Ok(match head.get(APPLICATION_ID_AT..) {
+        _ if head.is_empty() => Look::Nothing,
+        Some(rest) if rest.starts_with(&id) => Look::Ours,
+        _ if head.starts_with(MAGIC) => Look::Sqlite,
+        _ => Look::Other,
+    })
 }
 
 /// Makes the file if there is none, and takes it from everybody but its owner.

@@ -99,7 +99,15 @@ impl Store {
     pub fn open(path: &Path, options: Options) -> Result<Store, Error> {
         require_sqlite()?;
         let lock = file::Lock::take(path)?;
-        let (conn, opened) = open_checked(&lock, &options)?;
+        let (conn, opened) = match open_checked(&lock, &options) {
+            Ok(open) => open,
+            Err(e) => {
+                if matches!(e, Error::NotAStore { .. }) {
+                    lock.give_up();
+                }
+                return Err(e);
+            }
+        };
         Ok(Store { answers: Answers { conn }, lock: Some(lock), options, opened, suspect: false })
     }
 
@@ -254,16 +262,17 @@ fn require_sqlite() -> Result<(), Error> {
 fn open_checked(lock: &file::Lock, options: &Options) -> Result<(Connection, Opened), Error> {
     let path = lock.store();
     let mut opened = Opened::default();
-    if !file::looks_ours(path)? {
-        if !lock.known() {
+    match (file::look(path)?, lock.known()) {
+        (file::Look::Other, true) => opened.moved_aside = Some(file::move_aside(path)?),
+        (file::Look::Other | file::Look::Sqlite, false) => {
             return Err(Error::NotAStore { path: path.to_owned() });
         }
-        opened.moved_aside = Some(file::move_aside(path)?);
+        _ => {}
     }
-    let (conn, backup) = match open_file(path, lock.known(), options) {
+    let (conn, backup) = match open_file(path, options) {
         Err(e) if e.is_damage() || matches!(e, Error::Damaged { .. }) => {
             opened.moved_aside = Some(file::move_aside(path)?);
-            open_file(path, true, options)?
+            open_file(path, options)?
         }
         other => other?,
     };
@@ -277,11 +286,7 @@ fn open_checked(lock: &file::Lock, options: &Options) -> Result<(Connection, Ope
     Ok((conn, opened))
 }
 
-fn open_file(
-    path: &Path,
-    known: bool,
-    options: &Options,
-) -> Result<(Connection, Option<PathBuf>), Error> {
+fn open_file(path: &Path, options: &Options) -> Result<(Connection, Option<PathBuf>), Error> {
     file::make_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags)?;
@@ -289,8 +294,7 @@ fn open_file(
         schema::quick_check(&conn, path)?;
         let (application, version) = (schema::application(&conn)?, schema::version(&conn)?);
         if application != schema::APPLICATION_ID {
-            let path = path.to_owned();
-            return Err(if known { Error::Damaged { path } } else { Error::NotAStore { path } });
+            return Err(Error::Damaged { path: path.to_owned() });
         }
         if version > schema::known() {
             let (path, known) = (path.to_owned(), schema::known());
