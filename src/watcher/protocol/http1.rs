@@ -315,7 +315,7 @@ impl Http1 {
             Direction::Down => self.answer.start(line),
         };
         if !read {
-            return self.lose(from, false);
+            return self.lose(from, true);
         }
         self.started = true;
         let side = self.side(from);
@@ -398,17 +398,11 @@ impl Http1 {
     fn response(&mut self, len: usize, out: &mut Out<'_>) -> Step {
         let answer = &mut self.answer;
         let status = answer.status;
-        if (100..200).contains(&status) && status != 101 {
+        if !answer.is_final() {
             return self.down.go(State::Start, len);
         }
         let Asked { sign, head, connect } = self.asked.pop_front().unwrap_or_default();
-        answer.asked = sign;
-        let content = answer.fields.content;
-        out(Metadata::HttpResponse(HttpResponse {
-            status,
-            streamed: content.is_streamed(),
-            api: grammar::response(sign, &answer.fields),
-        }));
+        out(Metadata::HttpResponse(answer.tell(sign)));
         if status == 101 {
             let then = match answer.upgrade {
                 Upgrade::H2c => Then::Handover(Some(Protocol::Http2)),
@@ -423,7 +417,7 @@ impl Http1 {
         if connect && self.up.state == State::Tunnel {
             self.up.state = State::Start;
         }
-        let peek = grammar::may_be_signed(sign, content);
+        let peek = grammar::may_be_signed(sign, answer.fields.content);
         let peeked = |length| if peek { window(length, Direction::Down) } else { 0 };
         let next = match (answer.framing.chunked, answer.framing.length) {
             _ if head || matches!(status, 204 | 304) => State::Start,
@@ -728,8 +722,16 @@ impl Head {
         self.source = source;
         self.odd.set(Odd::USER_INFO, authority.contains(&b'@'));
         let (host, port) = host_and_port(authority);
+        let before = self.host.get();
+        let differs = !before.is_empty() && !before.eq_ignore_ascii_case(host);
+        self.odd.set(Odd::HOST_DIFFERS, differs);
         self.host.set_whole(host, &mut self.odd);
         self.fields.request_port(port);
+    }
+
+    /// The authority is the target of a tunnel.
+    pub(super) fn tunnel(&mut self) {
+        self.source = HostSource::Connect;
     }
 
     /// One line of fields, or one that goes on with the field before (RFC 9112 §5.2).
@@ -841,9 +843,9 @@ fn is_part_of_a_page(destination: &[u8]) -> bool {
     )
 }
 
-/// The header section of one answer.
+/// The header section of one answer; HTTP/2 fills it too.
 #[derive(Clone, Copy, Debug, Default)]
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     fields: Fields,
     framing: Framing,
@@ -856,23 +858,42 @@ impl Answer {
     /// Begins anew with a status line; `false` if it is none.
     fn start(&mut self, line: &[u8]) -> bool {
         *self = Self::default();
-        let digits = line.get(STATUS_AT..STATUS_SHAPE.len()).unwrap_or_default();
-        match std::str::from_utf8(digits).map(str::parse) {
-            Ok(Ok(status)) => self.status = status,
-            _ => return false,
-        }
-        true
+        self.status(line.get(STATUS_AT..STATUS_SHAPE.len()).unwrap_or_default());
+        self.status != 0
+    }
+
+    pub(super) fn status(&mut self, digits: &[u8]) {
+        let text = std::str::from_utf8(digits).unwrap_or_default();
+        self.status = text.parse().ok().filter(|code| (1..1000).contains(code)).unwrap_or(0);
     }
 
     fn line(&mut self, line: &[u8]) {
         let mut room = [0; NAME_MAX];
-        let mut odd = Odd::default();
-        match split_field(line, &mut room) {
-            Some((b"upgrade", value)) => self.upgrade = Upgrade::from_field(value),
-            Some((name, value)) if !self.framing.field(name, value, &mut odd) => {
-                self.fields.response_field(name, value);
-            }
-            _ => {}
+        if let Some((name, value)) = split_field(line, &mut room) {
+            self.field(name, value);
+        }
+    }
+
+    /// One field; `name` in lower case.
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"upgrade" => self.upgrade = Upgrade::from_field(value),
+            _ if self.framing.field(name, value, &mut Odd::default()) => {}
+            _ => self.fields.response_field(name, value),
+        }
+    }
+
+    /// `false` for 100 and its like, which another answer follows, and for none at all.
+    pub(super) fn is_final(&self) -> bool {
+        self.status == 101 || self.status >= 200
+    }
+
+    pub(super) fn tell(&mut self, asked: Option<Sign>) -> HttpResponse {
+        self.asked = asked;
+        HttpResponse {
+            status: self.status,
+            streamed: self.fields.content.is_streamed(),
+            api: grammar::response(asked, &self.fields),
         }
     }
 }
@@ -969,7 +990,7 @@ impl Odd {
 
 /// At most `N` bytes of text; what is longer is cut.
 #[derive(Clone, Copy, Debug)]
-struct Text<const N: usize> {
+pub(super) struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,
 }
@@ -981,11 +1002,11 @@ impl<const N: usize> Default for Text<N> {
 }
 
 impl<const N: usize> Text<N> {
-    fn get(&self) -> &[u8] {
+    pub(super) fn get(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    fn set(&mut self, text: &[u8]) {
+    pub(super) fn set(&mut self, text: &[u8]) {
         self.len = self.bytes.iter_mut().zip(text).map(|(to, &from)| *to = from).count();
     }
 
@@ -1568,7 +1589,7 @@ pub(super) mod tests {
                 vec![
                     up("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"),
                     down(
-                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n4e\r\n{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\",\"created\":1,\"owned_by\":\"vllm\"\r\n0\r\n\r\n",
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n51\r\n{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\",\"created\":1,\"owned_by\":\"vllm\"\r\n0\r\n\r\n",
                     ),
                 ],
                 &["GET a", "200", "api vllm.models"],
@@ -1639,6 +1660,11 @@ pub(super) mod tests {
                 &["GET a", "200"],
             ),
             ("answer first", vec![down(OK), get("Host: a\r\n")], &["200", "GET a"]),
+            (
+                "answer without a status",
+                vec![get("Host: a\r\n"), down(format!("HTTP/1.1 000 X\r\n\r\n{OK}"))],
+                &["GET a", "200"],
+            ),
             (
                 "not HTTP",
                 vec![up("SSH-2.0-x\r\n")],
