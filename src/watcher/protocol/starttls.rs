@@ -488,3 +488,354 @@ fn replies_in_line(line: &[u8]) -> bool {
         || matches!(first.first(), Some(b'+' | b'-'))
         || first != b"*" && [&b"OK"[..], b"NO", b"BAD"].contains(&second)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tls::tests::{Dice, Offer, Player, server_hello};
+    use super::*;
+
+    type Conversation = Vec<(Direction, Vec<u8>)>;
+
+    /// What a client's hello and its answer say.
+    const SAID: [&str; 2] = ["chat.example 0303 [] t12d030100", "server 0303"];
+
+    fn hello() -> Vec<u8> {
+        Offer::new("chat.example").record()
+    }
+
+    fn answer() -> Vec<u8> {
+        server_hello(0x0303, [1; 32], None)
+    }
+
+    /// The clear part of a session of each protocol, from the greeting to the consent.
+    fn openings() -> Vec<(&'static str, Conversation)> {
+        let text = |parts: &[(Direction, &str)]| -> Conversation {
+            parts.iter().map(|(from, line)| (*from, line.as_bytes().to_vec())).collect()
+        };
+        let ldap = [&[0x30, 0x1d, 2, 1, 1, 0x77, 0x18, 0x80, 0x16][..], LDAP_STARTTLS].concat();
+        let ldap_long = [
+            &[0x30, 0x84, 0, 0, 0, 0x21, 2, 1, 1, 0x77, 0x84, 0, 0, 0, 0x18, 0x80, 0x16][..],
+            LDAP_STARTTLS,
+        ]
+        .concat();
+        let ldap_yes = vec![0x30, 0x0c, 2, 1, 1, 0x78, 7, 10, 1, 0, 4, 0, 4, 0];
+        let greeting = [&[0x4a, 0, 0, 0, 10][..], b"8.0.36\0", &[0x5a; 0x4a - 8]].concat();
+        let ask = [&[32, 0, 0, 1, 0x85, 0xae, 0xff, 1, 0, 0, 0, 1, 255][..], &[0; 23]].concat();
+        let connect = [
+            &[3, 0, 0, 0x2a, 0x25, 0xe0, 0, 0, 0, 0, 0][..],
+            b"Cookie: mstshash=ex\r\n",
+            &[0, 1, 0, 8, 0, 3, 0, 0, 0, 0],
+        ]
+        .concat();
+        let connected = vec![3, 0, 0, 19, 14, 0xd0, 0, 0, 0x12, 0x34, 0, 2, 0, 8, 0, 1, 0, 0, 0];
+        vec![
+            (
+                "SMTP",
+                text(&[
+                    (Down, "220-mail.example\r\n220 ready\r\n"),
+                    (Up, "EHLO client.example\r\n"),
+                    (Down, "250-mail.example\r\n250-SIZE 1000\r\n250 STARTTLS\r\n"),
+                    (Up, "STARTTLS\r\n"),
+                    (Down, "220 go ahead\r\n"),
+                ]),
+            ),
+            (
+                "IMAP",
+                text(&[
+                    (Down, "* OK [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n"),
+                    (Up, "a1 CAPABILITY\r\n"),
+                    (Down, "* CAPABILITY IMAP4rev1 STARTTLS\r\na1 OK done\r\n"),
+                    (Up, "a2 starttls\r\n"),
+                    (Down, "a2 OK begin\r\n"),
+                ]),
+            ),
+            (
+                "POP3",
+                text(&[(Down, "+OK pop.example\r\n"), (Up, "STLS\r\n"), (Down, "+OK begin\r\n")]),
+            ),
+            (
+                "FTP",
+                text(&[
+                    (Down, "220-hello\r\n what you see\r\n220 ready\r\n"),
+                    (Up, "FEAT\r\n"),
+                    (Down, "211-Features:\r\n AUTH TLS\r\n211 End\r\n"),
+                    (Up, "AUTH TLS\r\n"),
+                    (Down, "234 proceed\r\n"),
+                ]),
+            ),
+            (
+                "XMPP",
+                text(&[
+                    (Up, "<?xml version='1.0'?>\n<stream:stream to='chat.example' version='1.0'>"),
+                    (Down, "<?xml version='1.0'?><stream:stream from='chat.example'>"),
+                    (Down, "<stream:features><starttls><required/></starttls></stream:features>"),
+                    (Up, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
+                    (Down, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
+                ]),
+            ),
+            ("LDAP", vec![(Up, ldap), (Down, ldap_yes.clone())]),
+            ("LDAP, long lengths", vec![(Up, ldap_long), (Down, ldap_yes)]),
+            (
+                "PostgreSQL",
+                vec![(Up, vec![0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]), (Down, b"S".to_vec())],
+            ),
+            (
+                "PostgreSQL, GSS first",
+                vec![
+                    (Up, vec![0, 0, 0, 8, 4, 0xd2, 0x16, 0x30]),
+                    (Down, b"N".to_vec()),
+                    (Up, vec![0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]),
+                    (Down, b"S".to_vec()),
+                ],
+            ),
+            ("MySQL", vec![(Down, greeting), (Up, ask)]),
+            ("RDP", vec![(Up, connect), (Down, connected)]),
+        ]
+    }
+
+    fn consumed(conversation: &Conversation) -> [usize; 2] {
+        [Up, Down].map(|side| {
+            conversation.iter().filter(|(from, _)| *from == side).map(|(_, b)| b.len()).sum()
+        })
+    }
+
+    fn play(conversation: &Conversation, sizes: &[usize]) -> Player {
+        let mut player = Player::new(StartTls::default());
+        let mut sizes = sizes.iter().cycle();
+        for (from, bytes) in conversation {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (segment, behind) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+                player.push(*from, segment);
+                rest = behind;
+            }
+        }
+        player.ended()
+    }
+
+    fn with_tls(mut conversation: Conversation) -> Conversation {
+        conversation.extend([(Up, hello()), (Down, answer())]);
+        conversation
+    }
+
+    #[test]
+    fn hands_over_at_the_right_byte_of_each_direction() {
+        for (name, opening) in openings() {
+            let clear = consumed(&opening);
+            let player = play(&with_tls(opening), &[usize::MAX]);
+            assert_eq!(player.handed_over, Some(clear), "{name}");
+            assert_eq!(player.said, SAID, "{name}");
+            assert_eq!(player.end, Some(Then::Done), "{name}");
+        }
+    }
+
+    #[test]
+    fn opens_what_it_can_read() {
+        for (name, opening) in openings() {
+            let (from, bytes) = &opening[0];
+            assert_eq!(looks_like(*from, bytes), Some(true), "{name}");
+            let first = (1..=bytes.len()).find_map(|n| looks_like(*from, &bytes[..n]));
+            assert_eq!(first, Some(true), "{name}: given up before it was told");
+        }
+        let others: [(&str, Direction, &[u8]); 14] = [
+            ("HTTP", Up, b"GET / HTTP/1.1\r\n"),
+            ("HTTP", Down, b"HTTP/1.1 200 OK\r\n"),
+            ("SSH", Down, b"SSH-2.0-OpenSSH_9.6\r\n"),
+            ("SSH", Up, b"SSH-2.0-OpenSSH_9.6\r\n"),
+            ("TLS", Up, &hello()),
+            ("TLS", Down, &answer()),
+            ("SOCKS", Up, &[5, 1, 0]),
+            ("LDAP bind", Up, &[0x30, 12, 2, 1, 1, 0x60, 7, 2, 1, 3, 4, 0, 0x80, 0]),
+            ("PostgreSQL start-up", Up, &[0, 0, 0, 41, 0, 3, 0, 0]),
+            ("MySQL refusal", Down, &[0x4a, 0, 0, 0, 0xff, 0x69]),
+            ("X.224 data", Up, &[3, 0, 0, 7, 2, 0xf0, 0x80]),
+            ("TDS batch", Up, &[1, 1, 0, 40, 0, 0, 1, 0, 22, 0, 0, 0, 18]),
+            ("words", Up, b"hello world"),
+            ("zeroes", Up, &[0; 16]),
+        ];
+        for (name, from, bytes) in others {
+            assert_eq!(looks_like(from, bytes), Some(false), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_side_is_enough() {
+        for (name, opening) in openings() {
+            if ["MySQL", "FTP"].contains(&name) {
+                continue; // the client's part alone does not open
+            }
+            let conversation: Conversation =
+                with_tls(opening).into_iter().filter(|(from, _)| *from == Up).collect();
+            assert_eq!(play(&conversation, &[usize::MAX]).said, SAID[..1], "{name}");
+        }
+        for (name, opening) in openings() {
+            let conversation: Conversation =
+                with_tls(opening).into_iter().filter(|(from, _)| *from == Down).collect();
+            if ["SMTP", "IMAP", "POP3", "FTP", "MySQL", "XMPP"].contains(&name) {
+                assert_eq!(play(&conversation, &[usize::MAX]).said, SAID[1..], "{name}");
+            }
+        }
+    }
+
+    /// A client may send its hello with the command, which is bad manners but works.
+    #[test]
+    fn a_hello_ahead_of_the_consent_waits_for_it() {
+        for (name, opening) in openings() {
+            let clear = consumed(&opening);
+            let mut conversation = opening;
+            let Some(at) = conversation.iter().rposition(|(from, _)| *from == Up) else { continue };
+            conversation[at].1.extend(hello());
+            conversation.push((Down, answer()));
+            let player = play(&conversation, &[usize::MAX]);
+            assert_eq!(player.said[0], SAID[0], "{name}");
+            // Where the server is first heard with its consent, nothing tells that it will come.
+            if ["SMTP", "IMAP", "POP3", "FTP", "XMPP"].contains(&name) {
+                assert_eq!(player.said, SAID, "{name}");
+                assert_eq!(player.handed_over, Some(clear), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hello_that_waits_in_vain_is_read_in_the_end() {
+        let conversation: Conversation =
+            vec![(Down, b"220 ready\r\n".to_vec()), (Up, [b"STARTTLS\r\n", &hello()[..]].concat())];
+        let player = play(&conversation, &[usize::MAX]);
+        assert_eq!((player.handed_over, player.said), (None, vec![SAID[0].to_string()]));
+    }
+
+    #[test]
+    fn gives_up() {
+        let line = |text: &str, times: usize| text.repeat(times).into_bytes();
+        let cases: [(&str, Conversation, Option<Then>); 8] = [
+            (
+                "mail in clear",
+                vec![(Down, line("220 x\r\n", 1)), (Up, line("a line of a letter\r\n", 1_000))],
+                Some(Then::Done),
+            ),
+            (
+                "line without end",
+                vec![(Down, line("220 x\r\n", 1)), (Up, line("a", UNIT_MAX + 1))],
+                Some(Then::Done),
+            ),
+            (
+                "PostgreSQL without TLS",
+                vec![
+                    (Up, vec![0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]),
+                    (Down, b"N".to_vec()),
+                    (Up, vec![0, 0, 0, 41, 0, 3, 0, 0]),
+                ],
+                Some(Then::Done),
+            ),
+            (
+                "MySQL without TLS",
+                vec![
+                    openings()[9].1[0].clone(),
+                    (Up, [&[32, 0, 0, 1, 5, 0xa6][..], &[0; 30]].concat()),
+                ],
+                Some(Then::Done),
+            ),
+            (
+                "RDP without TLS",
+                vec![openings()[10].1[0].clone(), (Up, vec![3, 0, 0, 7, 2, 0xf0, 0x80])],
+                Some(Then::Done),
+            ),
+            ("length of a giant", vec![(Up, vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2])], None),
+            (
+                "nothing known",
+                vec![(Up, vec![b'z'; OPENING_MAX])],
+                Some(Then::NotThis(ParseError::invalid("greeting"))),
+            ),
+            (
+                "nothing known yet",
+                vec![(Up, b"USER x\r\n".to_vec()), (Down, line("220 x\r\n", 1))],
+                None,
+            ),
+        ];
+        for (name, conversation, end) in cases {
+            assert_eq!(play(&conversation, &[usize::MAX]).end, end, "{name}");
+        }
+    }
+
+    fn tds(kind: u8, inside: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(inside.len() + TDS_HEADER).unwrap().to_be_bytes();
+        [&[kind, 1, length[0], length[1], 0, 0, 1, 0][..], inside].concat()
+    }
+
+    #[test]
+    fn reads_tls_inside_tds() {
+        let login = [0, 0, 11, 0, 6, 1, 0, 17, 0, 1, 255, 15, 0, 7, 208, 0, 0, 1];
+        let hello = hello();
+        let opened = |rest: Conversation| -> Conversation {
+            [vec![(Up, tds(0x12, &login)), (Down, tds(4, &login))], rest].concat()
+        };
+        let whole = opened(vec![(Up, tds(0x12, &hello)), (Down, tds(0x12, &answer()))]);
+        for sizes in [&[usize::MAX][..], &[1], &[5, 100]] {
+            let player = play(&whole, sizes);
+            assert_eq!(
+                (player.said, player.end),
+                (SAID.map(String::from).to_vec(), Some(Then::Done))
+            );
+        }
+        let long = Offer::new("chat.example").browser().record();
+        let (head, tail) = long.split_at(1_000);
+        let split = opened(vec![(Up, [tds(0x12, head), tds(0x12, tail)].concat())]);
+        let player = play(&split, &[usize::MAX]);
+        assert!(player.said[0].starts_with("chat.example 0304"), "{:?}", player.said);
+        let plain = opened(vec![(Up, tds(0x10, &[0; 100]))]);
+        let player = play(&plain, &[usize::MAX]);
+        assert_eq!((player.said, player.end), (vec![], Some(Then::Done)));
+    }
+
+    #[test]
+    fn a_hole_does_not_hide_the_hello() {
+        for side in [Up, Down] {
+            let mut player = Player::new(StartTls::default());
+            player.push(Down, b"220 mail.example\r\n");
+            player.push(Up, b"EHLO cli");
+            player.push(Down, b"250-ma");
+            player.hole(side);
+            player.push(Up, b"of a line\r\n");
+            player.push(Down, b"of a line\r\n");
+            player.push(Up, b"STARTTLS\r\n");
+            player.push(Down, b"220 go\r\n");
+            player.push(Up, &hello());
+            assert_eq!(player.said, SAID[..1], "{side:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_into_segments_says_the_same(
+            which in 0..11_usize,
+            sizes in prop::collection::vec(1..300_usize, 1..30),
+        ) {
+            let (name, opening) = openings().swap_remove(which);
+            let clear = consumed(&opening);
+            let player = play(&with_tls(opening), &sizes);
+            prop_assert_eq!(player.handed_over, Some(clear), "{}", name);
+            prop_assert_eq!(player.said, SAID, "{}", name);
+        }
+    }
+
+    #[test]
+    fn spoiled_conversations_end_in_bounded_turns() {
+        let mut dice = Dice::new(3);
+        let samples: Vec<Conversation> =
+            openings().into_iter().map(|(_, opening)| with_tls(opening)).collect();
+        for _ in 0..20_000 {
+            let mut conversation = samples[dice.below(samples.len())].clone();
+            for (_, bytes) in &mut conversation {
+                if dice.below(3) == 0 {
+                    dice.spoil(bytes);
+                }
+            }
+            let segment = 1 + dice.below(400);
+            let player = play(&conversation, &[segment]);
+            let bytes: usize = conversation.iter().map(|(_, b)| b.len()).sum();
+            assert!(player.turns <= bytes + 16, "{} turns for {bytes} bytes", player.turns);
+        }
+    }
+}

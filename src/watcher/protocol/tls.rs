@@ -917,7 +917,7 @@ pub(super) mod tests {
         }
 
         /// What a present browser adds: GREASE, a post-quantum key share of 1,216 bytes, ECH.
-        fn browser(self) -> Self {
+        pub fn browser(self) -> Self {
             let mut this = self.with(0x1a1a, vec![]);
             this.ciphers.insert(0, 0x4a4a);
             let ech = [&[0, 0, 1, 0, 1, 7][..], &vector(2, &[5; 32]), &vector(2, &[6; 144])];
@@ -1067,7 +1067,7 @@ pub(super) mod tests {
         }
 
         /// A hole in the capture.
-        fn hole(&mut self, from: Direction) {
+        pub fn hole(&mut self, from: Direction) {
             self.cut(from);
             if !self.parser.gap(from) {
                 self.end = Some(Then::Done);
