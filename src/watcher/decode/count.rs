@@ -134,6 +134,8 @@ counted! {
         EtherIp = "etherip",
         /// Network service header (RFC 8300).
         Nsh = "nsh",
+        /// `MACsec` without encryption (802.1AE).
+        Macsec = "macsec",
         /// Per-packet information or another header in front of the link layer.
         Capture = "capture_header",
     }

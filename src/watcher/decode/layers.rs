@@ -16,8 +16,8 @@ use crate::watcher::packet::{FlowKey, Fragment, Neighbor, NeighborSource, Packet
 /// Tags, labels and tunnels taken off one frame. Real nestings stay below ten; each costs time.
 pub const WRAPPINGS_MAX: u8 = 16;
 
-/// Extension headers read in one IPv6 packet; hosts themselves stop at about this many.
-pub const EXTENSIONS_MAX: usize = 8;
+/// Extension headers read in one IPv6 packet; there are nine kinds, each sensible once or twice.
+pub const EXTENSIONS_MAX: usize = 16;
 
 /// Options read in one neighbour discovery message; real ones carry up to about eight.
 pub const OPTIONS_MAX: usize = 16;
@@ -307,7 +307,7 @@ impl<'a> Walk<'a> {
         };
         self.check_addrs()?;
         let place = u16::from_be_bytes([h[6], h[7]]);
-        if place & 0x3fff != 0 {
+        if place & 0x3fff != 0 && !self.cut(place & 0x1fff, IPV4)? {
             let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
             let offset = u32::from(place & 0x1fff).saturating_mul(8);
             return Ok(Next::End(self.fragment(id, h[9], offset, place & 0x2000 != 0)));
@@ -346,7 +346,7 @@ impl<'a> Walk<'a> {
                     let place = u16::from_be_bytes([h[2], h[3]]);
                     next = h[0];
                     // An atomic fragment (RFC 6946) is whole.
-                    if place & 0xfff9 != 0 {
+                    if place & 0xfff9 != 0 && !self.cut(place & 0xfff8, IPV6)? {
                         let id = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
                         let end =
                             self.fragment(id, next, u32::from(place & 0xfff8), place & 1 != 0);
@@ -364,6 +364,16 @@ impl<'a> Walk<'a> {
             && (self.exclude.holds_addr(self.ip.src, self.ip.v6)
                 || self.exclude.holds_addr(self.ip.dst, self.ip.v6));
         if excluded { Err(Fate::Excluded) } else { Ok(()) }
+    }
+
+    /// A fragment that its frame cuts short can never be put together: the first is read as it
+    /// is, the others are of no use.
+    fn cut(&self, offset: u16, short: Short) -> Result<bool, Fate> {
+        match (self.beyond_frame, offset) {
+            (false, _) => Ok(false),
+            (true, 0) => Ok(true),
+            (true, _) => Err(short.malformed),
+        }
     }
 
     fn fragment(&self, id: u32, protocol: u8, offset: u32, more: bool) -> End {
@@ -429,14 +439,14 @@ impl<'a> Walk<'a> {
 
     fn tcp(&mut self) -> Step {
         let start = self.at;
-        let h = self.take::<20>(TCP)?;
-        let header = usize::from(h[12] >> 4).saturating_mul(4);
-        if header < 20 || header.saturating_add(start) > self.wire {
+        // A short snap length may cut the options off: what counts lies in front of them.
+        let h = self.take::<14>(TCP)?;
+        let payload = start.saturating_add(usize::from(h[12] >> 4).saturating_mul(4));
+        if h[12] >> 4 < 5 || payload > self.wire {
             return Err(Fate::TcpMalformed);
         }
-        self.skip(header.saturating_sub(20), TCP)?;
         let ports = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
-        let mut packet = self.packet(6, ports.0, ports.1, self.at);
+        let mut packet = self.packet(6, ports.0, ports.1, payload);
         packet.seq = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);
         packet.ack = u32::from_be_bytes([h[8], h[9], h[10], h[11]]);
         packet.flags = h[13];

@@ -137,6 +137,11 @@ impl Stitcher {
         }
     }
 
+    /// Datagrams and octets held.
+    pub fn held(&self) -> (usize, usize) {
+        (self.by_age.len(), self.bytes)
+    }
+
     fn oldest(&self) -> Option<u64> {
         self.by_age.first_key_value().map(|(age, _)| *age)
     }

@@ -57,6 +57,9 @@ impl Walk<'_> {
             127 => return self.radiotap(),
             119 | 163 => return self.prism(),
             192 => return self.ppi(),
+            239 => return self.nflog(),
+            // Apple's packet metadata; 149 was used before it had a number of its own.
+            149 | 258 => return self.pktap(),
             _ => return Err(Fate::UnknownLink),
         };
         Ok(Next::Layer(next))
@@ -116,7 +119,7 @@ impl Walk<'_> {
             0x8809 => Err(Fate::Slow),
             0x888e => Err(Fate::Eapol),
             0x88cc => Err(Fate::Lldp),
-            0x88e5 => Err(Fate::Encrypted),
+            0x88e5 => self.macsec(),
             // 802.3: the field is a length, and padding may follow.
             length @ 0..=1500 => {
                 self.limit(usize::from(length));
@@ -124,6 +127,18 @@ impl Walk<'_> {
             }
             _ => Err(Fate::OtherType),
         }
+    }
+
+    /// `MACsec` (IEEE 802.1AE §9.3) that protects but does not encrypt.
+    fn macsec(&mut self) -> Step {
+        let h = self.take::<6>(TAG)?;
+        // Version 0, neither encrypted nor changed; bit 5: the sender is named.
+        if h[0] & 0x8c != 0 {
+            return Err(Fate::Encrypted);
+        }
+        self.skip(if h[0] & 0x20 != 0 { 8 } else { 0 }, TAG)?;
+        let ethertype = u16::from_be_bytes(*self.take::<2>(TAG)?);
+        self.into(Wrapping::Macsec, Layer::Type(ethertype))
     }
 
     pub(super) fn llc(&mut self) -> Step {
@@ -303,6 +318,40 @@ impl Walk<'_> {
         self.into(Wrapping::Capture, Layer::Link(link))
     }
 
+    /// Linux netfilter log: family, version, id, then TLVs in the host's byte order.
+    fn nflog(&mut self) -> Step {
+        self.skip(4, LINK)?;
+        loop {
+            let tlv = *self.take::<4>(LINK)?;
+            let len = u16::from_le_bytes([tlv[0], tlv[1]]);
+            let (len, kind) = match [tlv[2], tlv[3]] {
+                // Types are small, so the zero octet tells the byte order.
+                [0, kind] => (u16::from_be_bytes([tlv[0], tlv[1]]), kind),
+                [kind, _] => (len, kind),
+            };
+            let body = usize::from(len).saturating_sub(4);
+            if kind == 9 {
+                self.limit(body);
+                return Ok(Next::Layer(Layer::Ip));
+            }
+            self.skip(body.next_multiple_of(4), LINK)?;
+        }
+    }
+
+    /// Header length, record type, then the DLT behind the header (little-endian).
+    fn pktap(&mut self) -> Step {
+        let h = self.peek::<12>(0).ok_or_else(|| self.short(12, LINK))?;
+        let len = u32::from_le_bytes([h[0], h[1], h[2], h[3]]);
+        let link = u16::try_from(u32::from_le_bytes([h[8], h[9], h[10], h[11]]))
+            .map_err(|_| Fate::UnknownLink)?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len < 12 {
+            return Err(Fate::LinkMalformed);
+        }
+        self.skip(len, LINK)?;
+        self.into(Wrapping::Capture, Layer::Link(link))
+    }
+
     // --- tunnels in IP ---
 
     /// GRE (RFC 2784, RFC 2890), version 1 for PPTP (RFC 2637 §4.1).
@@ -315,6 +364,12 @@ impl Walk<'_> {
         if flags & 7 == 1 && protocol == 0x880b && has(0x2000) {
             self.skip(words(&[0x2000, 0x1000, 0x0080]), TAG)?;
             return self.into(Wrapping::Pptp, Layer::Ppp);
+        }
+        // Ethernet over IP as MikroTik has it: length, then the tunnel id.
+        if flags & 7 == 1 && protocol == 0x6400 && has(0x2000) {
+            let h = self.take::<4>(TAG)?;
+            self.limit(usize::from(u16::from_be_bytes([h[0], h[1]])));
+            return self.into(Wrapping::EthernetInGre, Layer::Ethernet);
         }
         // Source routes are deprecated and of no fixed length.
         if flags & 7 != 0 || has(0x4000) {
@@ -333,6 +388,8 @@ impl Walk<'_> {
                 }
                 self.into(Wrapping::Gre, Layer::V4)
             }
+            // Aruba controllers and access points: 802.11 as it was on the air.
+            0x8200..=0x83f0 if protocol & 0x0f == 0 => self.into(Wrapping::Gre, Layer::Wlan),
             0x6558 => Ok(Next::Layer(Layer::Type(protocol))),
             0x0600.. => self.into(Wrapping::Gre, Layer::Type(protocol)),
             _ => Err(Fate::OtherType),
