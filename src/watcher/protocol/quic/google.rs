@@ -112,7 +112,8 @@ mod tests {
         behind_frame.extend(&whole);
         let mut late = whole.clone();
         late[13] = 0xff;
-        let table: [(&str, &[u8], Option<Option<&[u8]>>); 8] = [
+        type Said<'a> = Option<Option<&'a [u8]>>;
+        let table: [(&str, &[u8], Said<'_>); 8] = [
             ("message alone", &whole, Some(Some(name))),
             ("behind a frame header", &behind_frame, Some(Some(name))),
             ("no name", &chlo(&[(b"VER\0", b"Q043")]), Some(None)),
