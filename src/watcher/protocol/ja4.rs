@@ -1,4 +1,4 @@
-//! JA4, the TLS client fingerprint: a name for the TLS library behind a ClientHello.
+//! JA4, the TLS client fingerprint: a name for the TLS library behind a hello.
 //!
 //! In: what a hello offers, as wire bytes. Out: 36 characters, for example
 //! `t13d1516h2_8daaf6152771_e5627efa2ab1`, or an empty text if the hello is beyond the limits.
@@ -33,7 +33,7 @@ const COUNT_MAX: usize = 99;
 const SERVER_NAME: u16 = 0x0000;
 const ALPN: u16 = 0x0010;
 
-/// What a ClientHello says of its sender.
+/// What a hello says of its sender.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a, E> {
     /// Carrier of the hello.
@@ -189,4 +189,134 @@ fn hex(byte: u8) -> [u8; 2] {
         _ => b'a'.wrapping_sub(10).wrapping_add(nibble),
     };
     [digit(byte >> 4), digit(byte & 0x0f)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(values: &[u16]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_be_bytes()).collect()
+    }
+
+    /// The example of the public description, in an order of its own.
+    const CIPHERS: [u16; 15] = [
+        0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014,
+        0x009c, 0x009d, 0x002f, 0x0035,
+    ];
+    const EXTENSIONS: [u16; 16] = [
+        0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023, 0x0012,
+        0x002b, 0xff01, 0x000b, 0x000a, 0x0015,
+    ];
+    const SIGNATURES: [u16; 8] = [0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
+
+    fn check(ciphers: &[u16], extensions: &[u16], signatures: &[u16]) -> String {
+        let offer = Offer {
+            transport: HelloTransport::Tls,
+            version: 0x0304,
+            alpn: b"h2",
+            ciphers: &bytes(ciphers),
+            extensions: extensions.iter().copied(),
+            signatures: &bytes(signatures),
+        };
+        ja4(offer, &mut [0; JA4_LEN]).to_string()
+    }
+
+    #[test]
+    fn fingerprints() {
+        let grease = |list: &[u16]| [&[0x0a0a], list, &[0xfafa]].concat();
+        let cases: [(&str, String, &str); 10] = [
+            (
+                "published example",
+                check(&CIPHERS, &EXTENSIONS, &SIGNATURES),
+                "t13d1516h2_8daaf6152771_e5627efa2ab1",
+            ),
+            (
+                "GREASE changes nothing",
+                check(&grease(&CIPHERS), &grease(&EXTENSIONS), &grease(&SIGNATURES)),
+                "t13d1516h2_8daaf6152771_e5627efa2ab1",
+            ),
+            (
+                "nor does the order",
+                check(&reversed(&CIPHERS), &reversed(&EXTENSIONS), &SIGNATURES),
+                "t13d1516h2_8daaf6152771_e5627efa2ab1",
+            ),
+            // SHA-256 of "1301", of "000a", and of "000a_0403" as sha256sum gives them.
+            (
+                "one of each",
+                check(&[0x1301], &[0x000a], &[]),
+                "t13i0101h2_0f2cb44170f4_a8f3e973773c",
+            ),
+            (
+                "signatures follow",
+                check(&[0x1301], &[0x000a], &[0x0403]),
+                "t13i0101h2_0f2cb44170f4_1128d980f6b5",
+            ),
+            ("nothing", check(&[], &[], &[]), "t13i0000h2_000000000000_000000000000"),
+            (
+                "only what is left out",
+                check(&[], &[SERVER_NAME, ALPN], &[0x0403]),
+                "t13d0002h2_000000000000_000000000000",
+            ),
+            (
+                "only GREASE",
+                check(&[0x0a0a], &[0x1a1a], &[]),
+                "t13i0000h2_000000000000_000000000000",
+            ),
+            ("too many ciphers", check(&[1; CIPHERS_MAX + 1], &[], &[]), ""),
+            ("too many extensions", check(&[], &[1; EXTENSIONS_MAX + 1], &[]), ""),
+        ];
+        for (name, got, expected) in cases {
+            assert_eq!(got, expected, "{name}");
+        }
+        let most = check(&[1; CIPHERS_MAX], &[1; EXTENSIONS_MAX], &[]);
+        assert!(most.starts_with("t13i9999h2_"), "{most}");
+    }
+
+    fn reversed(list: &[u16]) -> Vec<u16> {
+        list.iter().rev().copied().collect()
+    }
+
+    #[test]
+    fn protocol_characters() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"", "00"),
+            (b"h2", "h2"),
+            (b"http/1.1", "h1"),
+            (b"h", "hh"),
+            (b"\xab", "ab"),
+            (b"\xab\xcd", "ad"),
+            (b"0\xab", "3b"),
+            (b"0\xab\xcd1", "01"),
+        ];
+        for (protocol, expected) in cases {
+            assert_eq!(alpn(protocol), expected.as_bytes(), "{protocol:x?}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let cases = [
+            (0x0304, "13"),
+            (0x0303, "12"),
+            (0x0302, "11"),
+            (0x0301, "10"),
+            (0x0300, "s3"),
+            (0x0002, "s2"),
+            (0xfeff, "d1"),
+            (0xfefd, "d2"),
+            (0xfefc, "d3"),
+            (0x7f1c, "00"),
+        ];
+        for (wire, expected) in cases {
+            assert_eq!(version(wire), expected.as_bytes(), "{wire:04x}");
+        }
+    }
+
+    #[test]
+    fn grease_values() {
+        let all: Vec<u16> = (0..=u16::MAX).filter(|&v| is_grease(v)).collect();
+        assert_eq!(all.len(), 16);
+        assert_eq!((all[0], all[1], all[15]), (0x0a0a, 0x1a1a, 0xfafa));
+    }
 }

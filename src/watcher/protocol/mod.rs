@@ -37,6 +37,11 @@ pub enum Then {
     Deaf,
     /// From the first unconsumed byte of either direction on, somebody else reads:
     /// `None` lets the probe decide (CONNECT, SOCKS, PROXY), `Some` names the reader (STARTTLS).
+    /// `consumed` of this turn is counted first; the other direction stands where its own last
+    /// turn left it. What either direction had answered before ([`Then::Need`], [`Then::Deaf`])
+    /// is forgotten, a [`Then::Skip`] is still carried out. Bytes that are held unconsumed are
+    /// shown to the new reader at once, those of [`Direction::Up`] first: a parser may have held
+    /// them back with `Need` until the other direction said that the change is agreed on.
     Handover(Option<Protocol>),
     /// All was read that this flow has to say; from now on it only counts.
     Done,
@@ -54,6 +59,11 @@ pub trait StreamParser {
     fn gap(&mut self, _from: Direction) -> bool {
         false
     }
+
+    /// `bytes` of `from`, which [`Then::Need`] left unconsumed (empty if none), is all that will
+    /// come: a hole or a cut packet follows, a cap is met, or the flow ends. A parser may report
+    /// what stands whole in them. Called before [`StreamParser::gap`].
+    fn cut(&mut self, _from: Direction, _bytes: &[u8], _out: &mut Out<'_>) {}
 }
 
 /// Reads UDP datagrams.
@@ -193,7 +203,8 @@ pub struct ClientHello<'a> {
     pub alpn: &'a str,
     /// Highest version offered, GREASE left out (0x0304 = TLS 1.3).
     pub version: u16,
-    /// JA4 TLS client fingerprint (36 characters), see `ja4`.
+    /// JA4 TLS client fingerprint (36 characters), see `ja4`; empty if the hello is cut, broken
+    /// or beyond the limits of `ja4`.
     pub ja4: &'a str,
     /// encrypted_client_hello (RFC 9849), outer form.
     pub ech: Option<EchOuter>,
