@@ -197,7 +197,10 @@ mod tests {
         message
     }
 
-    fn read(frames: &[(usize, &[u8])]) -> (Vec<Agreement>, Option<Vec<u8>>) {
+    /// Offset and data.
+    type Frame<'a> = (usize, &'a [u8]);
+
+    fn read(frames: &[Frame<'_>]) -> (Vec<Agreement>, Option<Vec<u8>>) {
         let mut stream = CryptoStream::default();
         let said = frames.iter().map(|&(at, data)| stream.insert(at as u64, data).unwrap());
         let said = said.collect();
@@ -207,7 +210,7 @@ mod tests {
     #[test]
     fn any_order_overlap_and_repetition_give_the_message() {
         let m = hello(96);
-        let table: &[(&str, &[(usize, &[u8])], bool)] = &[
+        let table: &[(&str, &[Frame<'_>], bool)] = &[
             ("one frame", &[(0, &m)], true),
             ("bytes of the next message behind", &[(0, &m), (100, b"more")], true),
             ("one byte short", &[(0, &m[..99])], false),

@@ -14,6 +14,8 @@ use sha2::Sha256;
 pub const V1: u32 = 1;
 pub const V2: u32 = 0x6b33_43cf;
 pub const DRAFT_29: u32 = 0xff00_001d;
+pub const Q050: u32 = 0x5130_3530;
+pub const T051: u32 = 0x5430_3531;
 
 /// An Initial packet to be.
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ impl<'a> Initial<'a> {
     }
 
     pub fn seal(&self) -> Vec<u8> {
-        let kind = if self.version == V2 { 1 } else { 0 };
+        let kind = u8::from(self.version == V2);
         let mut packet = vec![0xc0 | kind << 4 | u8::try_from(self.number_bytes - 1).unwrap()];
         packet.extend(self.version.to_be_bytes());
         for id in [self.dcid, self.scid] {
@@ -92,6 +94,8 @@ pub fn keys(version: u32, dcid: &[u8]) -> ([u8; 16], [u8; 12], [u8; 16]) {
         V1 => ("38762cf7f55934b34d179ae6a4c80cadccbb7f0a", "quic"),
         V2 => ("0dede3def700a6db819381be6e269dcbf9bd2ed9", "quicv2"),
         DRAFT_29 => ("afbfec289993d24c9e9786f19c6111e04390a899", "quic"),
+        Q050 => ("504574efd066fe2f9d945cfcdbd3a7f0d3b56b45", "quic"),
+        T051 => ("7a4edef4e7ccee5fa4506c19124fc8ccda6e033d", "quic"),
         other => panic!("no salt for {other:08x}"),
     };
     let secret = expand(&hmac(&unhex(salt), dcid), "client in", 32);
@@ -132,7 +136,7 @@ pub fn varint(value: usize) -> Vec<u8> {
     }
 }
 
-/// ClientHello for `name` with `extra` bytes of a private extension in front of it, as a browser
+/// TLS hello for `name` with `extra` bytes of a private extension in front of it, as a browser
 /// that shuffles has its post-quantum key share.
 pub fn client_hello(name: &str, extra: usize) -> Vec<u8> {
     let mut extensions = extension(0xfafa, &vec![0x5a; extra]);

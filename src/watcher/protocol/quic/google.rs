@@ -98,7 +98,9 @@ mod tests {
             message.extend(*tag);
             message.extend(end.to_le_bytes());
         }
-        tags.iter().for_each(|(_, value)| message.extend(*value));
+        for (_, value) in tags {
+            message.extend(*value);
+        }
         message
     }
 
@@ -110,7 +112,8 @@ mod tests {
         behind_frame.extend(&whole);
         let mut late = whole.clone();
         late[13] = 0xff;
-        let table: &[(&str, &[u8], Option<Option<&[u8]>>)] = &[
+        type Said<'a> = Option<Option<&'a [u8]>>;
+        let table: [(&str, &[u8], Said<'_>); 8] = [
             ("message alone", &whole, Some(Some(name))),
             ("behind a frame header", &behind_frame, Some(Some(name))),
             ("no name", &chlo(&[(b"VER\0", b"Q043")]), Some(None)),
@@ -122,7 +125,7 @@ mod tests {
         ];
         for (label, frames, expected) in table {
             let said = client_message(frames).map(|message| message.server_name);
-            assert_eq!(said, *expected, "{label}");
+            assert_eq!(said, expected, "{label}");
         }
         assert_eq!(client_message(&behind_frame).unwrap().length as usize, whole.len());
     }

@@ -253,11 +253,10 @@ mod tests {
 
     #[test]
     fn packet_numbers_of_every_length() {
-        for number_bytes in 1..=4 {
+        for number_bytes in 1_usize..=4 {
             let number = 0x0102_0304 >> (8 * (4 - number_bytes));
             let plan = Initial::new(forge::DRAFT_29, DCID, b"\x01\x01");
-            let packet =
-                Initial { number, number_bytes: number_bytes as usize, scid: b"", ..plan }.seal();
+            let packet = Initial { number, number_bytes, scid: b"", ..plan }.seal();
             let keys = Keys::derive(Scheme::Draft29, DCID);
             let mut buffer = Vec::new();
             let range = keys.open(&packet, 18, &mut buffer).expect("opens");
