@@ -37,3 +37,4 @@ pub mod recorder;
 pub mod sensor;
 pub mod types;
 pub mod watcher;
+pub mod written;

@@ -218,6 +218,8 @@ impl Desk {
             vendor: &hit.vendor,
             tenant: hit.tenant.as_deref(),
             actor,
+            user: None,
+            groups: &[],
             at,
         })
     }
