@@ -32,12 +32,14 @@ fn matching(c: &mut Criterion) {
         b.iter(|| HOSTS.iter().filter(|h| catalogue.lookup(black_box(h)).is_some()).count());
     });
     group.bench_function("one_probe", |b| {
-        b.iter(|| HOSTS.iter().filter(|h| map.get(*black_box(h)).is_some()).count());
+        b.iter(|| HOSTS.iter().filter(|h| map.get(black_box(**h)).is_some()).count());
     });
     group.finish();
     let mut group = c.benchmark_group("load");
     group.sample_size(20);
-    group.bench_function("catalogue", |b| b.iter(|| Catalogue::embedded().map(|c| c.services().len())));
+    group.bench_function("catalogue", |b| {
+        b.iter(|| Catalogue::embedded().map(|c| c.services().len()))
+    });
     group.bench_function("clients", |b| b.iter(|| Clients::embedded().is_ok()));
     group.bench_function("network", |b| b.iter(|| Network::embedded().is_ok()));
     group.finish();

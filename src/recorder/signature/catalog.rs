@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -531,27 +532,26 @@ const TAGS: [&str; 13] = [
 ];
 
 /// What an entry promises about a name: checked once all entries are there.
-struct Promise {
+struct Promise<'f> {
     service: usize,
-    host: String,
+    host: Spanned<String>,
     matches: bool,
-    file: String,
-    line: usize,
+    file: &'f File,
 }
 
 #[derive(Default)]
-struct Builder {
+struct Builder<'f> {
     services: Vec<Service>,
     by_id: HashMap<String, usize>,
     tree: LabelTree,
     patterns: Vec<(usize, usize)>,
-    /// Pattern text → owner, file and line of the first entry that has it.
-    owners: HashMap<String, (usize, String, usize)>,
-    promises: Vec<Promise>,
+    /// Pattern text → owner, file and place of the first entry that has it.
+    owners: HashMap<String, (usize, &'f File, Range<usize>)>,
+    promises: Vec<Promise<'f>>,
 }
 
-impl Builder {
-    fn add(&mut self, file: &File, raw: RawService) -> Result<(), CatalogueError> {
+impl<'f> Builder<'f> {
+    fn add(&mut self, file: &'f File, raw: RawService) -> Result<(), CatalogueError> {
         let at = self.services.len();
         let head = raw.id.span();
         self.name_service(file, &raw.id, at)?;
@@ -565,16 +565,15 @@ impl Builder {
             let host = self.add_host(file, host, at, hosts.len())?;
             hosts.push(host);
         }
-        let addresses = raw.addresses.into_iter().map(|a| prefix(file, a)).collect::<Result<_, _>>()?;
+        let addresses =
+            raw.addresses.into_iter().map(|a| prefix(file, a)).collect::<Result<_, _>>()?;
         for (names, matches) in [(raw.must_match, true), (raw.must_miss, false)] {
             if names.is_empty() && !hosts.is_empty() {
                 let key = if matches { "must_match" } else { "must_miss" };
                 return Err(file.error(head, format!("{key} needs at least one host")));
             }
-            for name in names {
-                let line = file.line(name.span());
-                let (host, file) = (name.into_inner(), file.name.clone());
-                self.promises.push(Promise { service: at, host, matches, file, line });
+            for host in names {
+                self.promises.push(Promise { service: at, host, matches, file });
             }
         }
         if hosts.is_empty() && raw.apis.is_empty() && raw.ports.is_empty() {
@@ -621,7 +620,7 @@ impl Builder {
 
     fn add_host(
         &mut self,
-        file: &File,
+        file: &'f File,
         raw: RawHost,
         service: usize,
         at: usize,
@@ -629,14 +628,14 @@ impl Builder {
         let span = raw.pattern.span();
         let pattern = raw.pattern.into_inner();
         check_pattern(&pattern, raw.kind).map_err(|m| file.error(span.clone(), m))?;
-        if let Some((owner, other, line)) = self.owners.get(&pattern)
+        if let Some((owner, other, place)) = self.owners.get(&pattern)
             && *owner != service
         {
+            let (other, line) = (&other.name, other.line(place.clone()));
             let message = format!("pattern {pattern:?} has an owner already at {other}:{line}");
             return Err(file.error(span, message));
         }
-        let here = (service, file.name.clone(), file.line(span.clone()));
-        self.owners.entry(pattern.clone()).or_insert(here);
+        self.owners.entry(pattern.clone()).or_insert((service, file, span.clone()));
         let number = u32::try_from(self.patterns.len())
             .map_err(|_| file.error(span.clone(), "too many patterns".to_owned()))?;
         self.patterns.push((service, at));
@@ -672,15 +671,16 @@ impl Builder {
         let catalogue = Catalogue { services, by_id, tree, patterns, version };
         for promise in promises {
             let mut buf = [0; NAME_MAX];
-            let plain = plain_name(promise.host.as_bytes(), &mut buf);
+            let plain = plain_name(promise.host.get_ref().as_bytes(), &mut buf);
             let found = plain.and_then(|host| catalogue.lookup(host));
             let own = catalogue.services.get(promise.service).map(|s| s.id.as_str());
             if (found.map(|m| m.service.id.as_str()) == own) == promise.matches {
                 continue;
             }
             let must = if promise.matches { "must match" } else { "must miss" };
-            let message = format!("{:?} {must} {}", promise.host, own.unwrap_or_default());
-            return Err(CatalogueError { file: promise.file, line: promise.line, message });
+            let host = promise.host.get_ref();
+            let message = format!("{host:?} {must} {}", own.unwrap_or_default());
+            return Err(promise.file.error(promise.host.span(), message));
         }
         Ok(catalogue)
     }
@@ -725,7 +725,8 @@ pub(super) fn check_pattern(pattern: &str, kind: Kind) -> Result<(), String> {
         if variables != 2 || open != 1 {
             return Err(format!("template {pattern:?} needs exactly one {{variable}} in a label"));
         }
-        let tail = pattern.rsplit_once('}').map_or("", |(_, t)| t.split_once('.').map_or("", |t| t.1));
+        let tail =
+            pattern.rsplit_once('}').map_or("", |(_, t)| t.split_once('.').map_or("", |t| t.1));
         check_name(tail)?;
         return match public_suffix(tail) {
             Some(psl::Type::Icann) => Err(format!("{tail:?} behind the variable is anybody's")),
