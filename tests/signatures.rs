@@ -216,6 +216,10 @@ fn the_version_follows_the_content() {
     let own = Catalogue::from_dir(folder.path()).unwrap();
     assert!(own.lookup("chatgpt.com").is_none(), "a folder replaces the embedded catalogue");
     assert!(own.lookup("two.example").is_some());
+    let network = Network::from_dir(folder.path()).unwrap();
+    assert!(network.by_name("dns.google").is_some(), "what the folder lacks is the embedded one");
+    let clients = Clients::from_dir(folder.path()).unwrap();
+    assert_eq!(clients.class_of("", "curl/8.0", "", false, false, false).1, "ua-curl");
 }
 
 #[test]

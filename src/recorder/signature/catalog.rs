@@ -24,11 +24,12 @@ use crate::types::{NAME_MAX, plain_name};
 /// Labels that mean the same below every service that does not say otherwise. Where a pattern
 /// that counts as use leaves a label open, these take this role instead: nobody uses a service
 /// by reading its manual.
-const CUSTOMARY: [(&str, Role); 46] = [
+const CUSTOMARY: [(&str, Role); 53] = [
     ("about", Role::Other),
     ("academy", Role::Other),
     ("accounts", Role::Auth),
     ("analytics", Role::Telemetry),
+    ("api-docs", Role::Other),
     ("assets", Role::Asset),
     ("auth", Role::Auth),
     ("blog", Role::Other),
@@ -36,6 +37,7 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("cdn", Role::Asset),
     ("changelog", Role::Other),
     ("community", Role::Other),
+    ("console", Role::Other),
     ("developer", Role::Other),
     ("developers", Role::Other),
     ("doc", Role::Other),
@@ -43,6 +45,7 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("download", Role::Download),
     ("downloads", Role::Download),
     ("events", Role::Telemetry),
+    ("faq", Role::Other),
     ("feedback", Role::Other),
     ("fonts", Role::Asset),
     ("forum", Role::Other),
@@ -50,6 +53,7 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("images", Role::Asset),
     ("img", Role::Asset),
     ("jobs", Role::Other),
+    ("kb", Role::Other),
     ("learn", Role::Other),
     ("legal", Role::Other),
     ("login", Role::Auth),
@@ -63,14 +67,17 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("releases", Role::Download),
     ("roadmap", Role::Other),
     ("security", Role::Other),
+    ("shop", Role::Other),
     ("sso", Role::Auth),
     ("static", Role::Asset),
     ("stats", Role::Telemetry),
     ("status", Role::Other),
+    ("store", Role::Other),
     ("support", Role::Other),
     ("telemetry", Role::Telemetry),
     ("trust", Role::Other),
     ("updates", Role::Download),
+    ("wiki", Role::Other),
 ];
 
 /// Length of [`Catalogue::version`] in characters: 48 bits tell releases apart and fit a line.
@@ -775,4 +782,36 @@ fn prefix(file: &File, raw: RawPrefix) -> Result<Prefix, CatalogueError> {
         return Err(file.error(raw.prefix.span(), message));
     };
     Ok(Prefix { addr, bits, source: raw.source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn customary_labels_are_in_order() {
+        assert!(CUSTOMARY.is_sorted_by(|a, b| a.0 < b.0));
+        assert_eq!(customary("docs"), Some(Role::Other));
+        assert_eq!(customary("api"), None);
+    }
+
+    #[test]
+    fn a_block_holds_its_addresses_only() {
+        let block =
+            |addr: &str, bits| Prefix { addr: addr.parse().unwrap(), bits, source: String::new() };
+        let cases: &[(&str, u8, &str, bool)] = &[
+            ("192.0.2.0", 24, "192.0.2.255", true),
+            ("192.0.2.0", 24, "192.0.3.0", false),
+            ("192.0.2.7", 32, "192.0.2.7", true),
+            ("192.0.2.7", 32, "192.0.2.6", false),
+            ("2001:db8::", 32, "2001:db8:ffff::1", true),
+            ("2001:db8::", 32, "2001:db9::1", false),
+            ("192.0.2.0", 24, "2001:db8::1", false),
+            ("0.0.0.0", 0, "203.0.113.1", true),
+        ];
+        for (addr, bits, probe, expected) in cases {
+            let holds = block(addr, *bits).holds(probe.parse().unwrap());
+            assert_eq!(holds, *expected, "{probe} in {addr}/{bits}");
+        }
+    }
 }

@@ -124,12 +124,13 @@ impl Clients {
         Self::build(&source::embedded(|name| name == FILE))
     }
 
-    /// The table of a folder; empty if the folder has none.
+    /// The table of a folder; the embedded one if the folder has none.
     ///
     /// # Errors
     /// Names file and line of the first thing that is wrong.
     pub fn from_dir(dir: &Path) -> Result<Self, CatalogueError> {
-        Self::build(&source::from_dir(dir, |name| name == FILE)?)
+        let files = source::from_dir(dir, |name| name == FILE)?;
+        if files.is_empty() { Self::embedded() } else { Self::build(&files) }
     }
 
     /// The class of a client, and the evidence for it: the id of an entry in `clients.toml`, or

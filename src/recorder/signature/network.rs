@@ -82,12 +82,13 @@ impl Network {
         Self::build(&source::embedded(is_network_file))
     }
 
-    /// The tables of a folder; empty if the folder has no `network/`.
+    /// The tables of a folder; the embedded ones if the folder has no `network/`.
     ///
     /// # Errors
     /// Names file and line of the first thing that is wrong.
     pub fn from_dir(dir: &Path) -> Result<Self, CatalogueError> {
-        Self::build(&source::from_dir(dir, is_network_file)?)
+        let files = source::from_dir(dir, is_network_file)?;
+        if files.is_empty() { Self::embedded() } else { Self::build(&files) }
     }
 
     /// What hides behind a host name in plain form.
