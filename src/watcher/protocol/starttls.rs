@@ -490,13 +490,12 @@ fn replies_in_line(line: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tls::tests::{Dice, Offer, Player, server_hello};
+    use super::super::tls::sample::{Conversation, Dice, Offer, Player, server_hello};
     use super::*;
-
-    type Conversation = Vec<(Direction, Vec<u8>)>;
 
     /// What a client's hello and its answer say.
     const SAID: [&str; 2] = ["chat.example 0303 [] t12d030100", "server 0303"];
