@@ -6,7 +6,8 @@
 //! Never: keeps randoms, keys, session ids, tickets or application data; reads a client's
 //! certificate.
 //! Limits: [`MESSAGE_MAX`], [`PASSED_MAX`], [`CERTIFICATE_NAMES_MAX`]. A record in one slice is
-//! read in place; a message that spans records is copied.
+//! read in place; a message that spans records is copied. A direction has to be able to hold one
+//! record: 18,437 bytes.
 //! Source: RFC 8446 §4 and §5.1, RFC 5246 §6.2.1, §7.4.2 and §E.2, RFC 5280 §4.2.1.6 (names in
 //! certificates).
 
