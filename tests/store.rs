@@ -363,6 +363,10 @@ fn inputs_in_any_order_give_equal_answers() {
     b.usage.push(usage(&moved, "alpha", minutes(61), 4));
     b.sessions = vec![span(&moved, "alpha", minutes(35), minutes(50))];
     let mut c = hour_rows("c", 1, "alpha", minutes(120), 3);
+    // It calls itself something else from then on, at its first address too.
+    let mut renamed = Actor::clone(&actor(1));
+    renamed.host_name = Some("later-name".into());
+    c.usage[0].actor = Arc::new(renamed);
     c.sessions = vec![
         span(&actor(1), "alpha", minutes(79), minutes(79)),
         // Exactly the gap: a session of its own.
@@ -380,6 +384,8 @@ fn inputs_in_any_order_give_equal_answers() {
         }
         let line = &summary(&store).unreviewed.services[0];
         assert_eq!((line.used.sessions, line.used.devices, line.used.bytes_up), (2, 1, 66));
+        let seen_by = store.answers().seen_by("alpha", &Scope::default()).unwrap();
+        assert_eq!(seen_by[0].actor.host_name.as_deref(), Some("later-name"));
         all_answers(&store)
     };
     let expected = answers_of(&[0, 1, 2]);
