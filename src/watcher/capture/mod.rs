@@ -153,7 +153,7 @@ pub struct Inputs {
 /// Which frames are wanted.
 struct Selection {
     since: Timestamp,
-    until: Timestamp,
+    until: Option<Timestamp>,
     filter: Option<Filter>,
 }
 
@@ -187,7 +187,7 @@ impl Inputs {
         let filter = options.filter.as_deref().map(Filter::new).transpose();
         let selection = Selection {
             since: options.since.unwrap_or_default(),
-            until: options.until.unwrap_or(Timestamp(u64::MAX)),
+            until: options.until,
             filter: filter.map_err(OpenError::Filter)?,
         };
         let named = list(paths).map_err(OpenError::TooMany)?;
@@ -452,7 +452,8 @@ impl Active {
 
 /// `true` if a frame that lies in `chunk` is wanted.
 fn selected(selection: &mut Selection, frame: &Frame, chunk: &[u8]) -> bool {
-    if frame.time < selection.since || frame.time >= selection.until {
+    let late = selection.until.is_some_and(|until| frame.time >= until);
+    if frame.time < selection.since || late {
         return false;
     }
     let Some(filter) = &mut selection.filter else { return true };
