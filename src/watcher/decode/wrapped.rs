@@ -389,7 +389,7 @@ impl Walk<'_> {
                 self.into(Wrapping::Gre, Layer::V4)
             }
             // Aruba controllers and access points: 802.11 as it was on the air.
-            0x8200..=0x83f0 if protocol & 0x0f == 0 => self.into(Wrapping::Gre, Layer::Wlan),
+            0x8200..=0x83f0 if protocol % 16 == 0 => self.into(Wrapping::Gre, Layer::Wlan),
             0x6558 => Ok(Next::Layer(Layer::Type(protocol))),
             0x0600.. => self.into(Wrapping::Gre, Layer::Type(protocol)),
             _ => Err(Fate::OtherType),
