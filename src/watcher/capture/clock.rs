@@ -82,6 +82,9 @@ fn start(frames: &[Frame]) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
+    /// Name, seconds, sensor time at the end, and the three counts.
+    type Case = (&'static str, Vec<i64>, i64, [u64; 3]);
+
     const DAY: i64 = 86_400;
     const YEAR: i64 = 365 * DAY;
     /// 2023-11-14.
@@ -115,7 +118,6 @@ mod tests {
             times
         };
         let y2106 = i64::from(u32::MAX) - START;
-        type Case = (&'static str, Vec<i64>, i64, [u64; 3]);
         let cases: [Case; 12] = [
             ("steady", steady(0, 20).collect(), 19, [0, 0, 0]),
             ("one frame in 2106", with(5, y2106), 19, [0, 0, 1]),

@@ -409,7 +409,7 @@ impl Inputs {
     /// Writes the report of an input that has ended.
     fn retire(&mut self, mut active: Active) {
         let source = &mut active.source;
-        let digest = source.digest(&mut self.pool);
+        let digest = source.digest();
         let Some(report) = self.reports.get_mut(usize::from(active.input)) else { return };
         report.state = InputState::Read;
         report.digest = digest;

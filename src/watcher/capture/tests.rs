@@ -182,6 +182,12 @@ fn fault(report: &InputReport) -> Option<(u64, &str)> {
 }
 
 #[test]
+fn inputs_may_be_read_on_a_thread_of_their_own() {
+    fn moves<T: Send>() {}
+    moves::<Inputs>();
+}
+
+#[test]
 fn reads_every_member_of_the_pcap_family() {
     let records: [Record; 2] = [(100, 1_234_000, b"abc"), (101, 0, b"")];
     for (name, magic) in [
@@ -531,7 +537,10 @@ fn borders_of_blocks_are_a_function_of_the_file() {
     assert_eq!(plain.seen.len(), 6001);
     assert!(plain.blocks.len() > 10, "{:?}", plain.blocks);
     let lengths = |run: &Run| run.seen.iter().map(|s| s.4).collect::<Vec<_>>();
-    assert_eq!(lengths(&plain), records.iter().map(|r| r.2.len() as u32).collect::<Vec<_>>());
+    assert_eq!(
+        lengths(&plain),
+        records.iter().map(|r| u32::try_from(r.2.len()).expect("fits")).collect::<Vec<_>>()
+    );
     for other in [gz, zst] {
         assert_eq!((&other.blocks, lengths(&other)), (&plain.blocks, lengths(&plain)));
     }

@@ -153,7 +153,7 @@ impl Decoder {
         };
         let (seed, exclude) = (self.options.hash_seed, &self.options.exclude);
         let mut walk =
-            Walk::new(seed, exclude, neighbors, place, bytes, wire).inside(ip, one.depth);
+            Walk::new(seed, exclude, neighbors, place, bytes, wire).in_datagram(ip, one.depth);
         walk.beyond_frame = !whole;
         let (end, oddity) = walk.run(Layer::Transport(one.protocol));
         walk.wrappings.count(counters);
