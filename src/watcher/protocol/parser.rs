@@ -5,8 +5,8 @@
 //! To add a protocol: one line in [`probe`], one arm in [`Parser`].
 
 use super::{
-    DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, http1, kerberos,
-    local, ntlm, quic, tls,
+    DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, http1, http2, kerberos,
+    local, ntlm, quic, socks, starttls, tls,
 };
 use crate::types::Direction;
 use crate::watcher::wire::ParseError;
@@ -40,20 +40,32 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
         let server = bytes.first() == Some(&22) && bytes.get(5) == Some(&2);
         return Verdict::Is(Protocol::Tls, if server { Down } else { Up });
     }
+    if ask(http2::looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::Http2, Up);
+    }
     if ask(http1::looks_like(Up, bytes)) {
         return Verdict::Is(Protocol::Http1, Up);
     }
     if ask(http1::looks_like(Down, bytes)) {
         return Verdict::Is(Protocol::Http1, Down);
     }
+    if ask(socks::proxy_looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::ProxyHeader, Up);
+    }
+    if ask(socks::looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::Socks, Up);
+    }
     if ntlm::looks_like(bytes) {
         return Verdict::Is(Protocol::Ntlm, from);
     }
-    if port == 53 {
+    if port == 53 && ask(dns::tcp_looks_like(bytes)) {
         return Verdict::Is(Protocol::Dns, from);
     }
     if port == 88 {
         return Verdict::Is(Protocol::Kerberos, from);
+    }
+    if ask(starttls::looks_like(from, bytes)) {
+        return Verdict::Is(Protocol::StartTls, from);
     }
     if undecided && bytes.len() < PROBE_MAX { Verdict::Undecided } else { Verdict::Nobody }
 }
@@ -97,13 +109,17 @@ pub enum Parser {
     /// TLS.
     Tls(tls::Tls),
     /// Clear text that may turn to TLS.
+    StartTls(starttls::StartTls),
     /// HTTP/1.
     Http1(Box<http1::Http1>),
     /// HTTP/2.
+    Http2(Box<http2::Http2>),
     /// DNS over TCP.
     Dns(dns::DnsTcp),
     /// SOCKS.
+    Socks(socks::Socks),
     /// PROXY header.
+    ProxyHeader(socks::ProxyHeader),
     /// Kerberos over TCP.
     Kerberos(kerberos::KerberosTcp),
     /// NTLM in SMB.
@@ -117,8 +133,12 @@ impl Parser {
     pub fn new(protocol: Option<Protocol>, port: u16) -> Parser {
         match protocol {
             Some(Protocol::Tls) => Parser::Tls(tls::Tls::default()),
+            Some(Protocol::StartTls) => Parser::StartTls(starttls::StartTls::default()),
             Some(Protocol::Http1) => Parser::Http1(Box::default()),
+            Some(Protocol::Http2) => Parser::Http2(Box::default()),
             Some(Protocol::Dns) => Parser::Dns(dns::DnsTcp::default()),
+            Some(Protocol::Socks) => Parser::Socks(socks::Socks::default()),
+            Some(Protocol::ProxyHeader) => Parser::ProxyHeader(socks::ProxyHeader::default()),
             Some(Protocol::Kerberos) => Parser::Kerberos(kerberos::KerberosTcp),
             Some(Protocol::Ntlm) => Parser::Ntlm(ntlm::Ntlm::default()),
             Some(Protocol::Quic) => Parser::Quic(Box::default()),
@@ -131,8 +151,12 @@ impl Parser {
         match self {
             Parser::Probing { .. } => "probe",
             Parser::Tls(_) => "tls",
+            Parser::StartTls(_) => "starttls",
             Parser::Http1(_) => "http1",
+            Parser::Http2(_) => "http2",
             Parser::Dns(_) => "dns",
+            Parser::Socks(_) => "socks",
+            Parser::ProxyHeader(_) => "proxy",
             Parser::Kerberos(_) => "kerberos",
             Parser::Ntlm(_) => "ntlm",
             Parser::Quic(_) => "quic",
@@ -142,8 +166,12 @@ impl Parser {
     fn stream(&mut self) -> Option<&mut dyn StreamParser> {
         Some(match self {
             Parser::Tls(p) => p,
+            Parser::StartTls(p) => p,
             Parser::Http1(p) => p.as_mut(),
+            Parser::Http2(p) => p.as_mut(),
             Parser::Dns(p) => p,
+            Parser::Socks(p) => p,
+            Parser::ProxyHeader(p) => p,
             Parser::Kerberos(p) => p,
             Parser::Ntlm(p) => p,
             Parser::Probing { .. } | Parser::Quic(_) => return None,
