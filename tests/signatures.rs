@@ -216,6 +216,10 @@ fn the_version_follows_the_content() {
     let own = Catalogue::from_dir(folder.path()).unwrap();
     assert!(own.lookup("chatgpt.com").is_none(), "a folder replaces the embedded catalogue");
     assert!(own.lookup("two.example").is_some());
+    let network = Network::from_dir(folder.path()).unwrap();
+    assert!(network.by_name("dns.google").is_some(), "what the folder lacks is the embedded one");
+    let clients = Clients::from_dir(folder.path()).unwrap();
+    assert_eq!(clients.class_of("", "curl/8.0", "", false, false, false).1, "ua-curl");
 }
 
 #[test]
@@ -254,7 +258,9 @@ fn a_wrong_file_is_refused_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let second = ENTRY.replace("'one'", "'two'");
     let template = |p: &str| {
-        ENTRY.replace("'suffix'", "'template'").replace("pattern = 'one.example'", p)
+        ENTRY
+            .replace("'suffix'", "'template'")
+            .replace("pattern = 'one.example'", p)
             .replace("excludes = ['blog.one.example']", "")
     };
     let cases: Vec<(&str, String, Option<(usize, &str)>)> = vec![
@@ -262,22 +268,54 @@ fn a_wrong_file_is_refused_with_its_line() {
         ("unknown key", ENTRY.replace("name =", "nam ="), Some((3, "unknown field"))),
         ("syntax", ENTRY.replace("vendor = 'One'", "vendor = "), Some((4, ""))),
         ("unknown role", ENTRY.replace("'chat'\nstrength", "'chats'\nstrength"), Some((17, ""))),
-        ("no date", ENTRY.replace("added = '2026-11-23'", "added = '2026-13-23'"), Some((9, "date"))),
+        (
+            "no date",
+            ENTRY.replace("added = '2026-11-23'", "added = '2026-13-23'"),
+            Some((9, "date")),
+        ),
         ("country", ENTRY.replace("'DE'", "'Germany'"), Some((5, "country"))),
         ("tag", ENTRY.replace("'generative'", "'nice'"), Some((7, "tag"))),
         ("no provenance", ENTRY.replace("['vendor documentation']", "[]"), Some((2, "provenance"))),
-        ("memory is not certain", ENTRY.replace("vendor documentation", "memory"), Some((2, "memory"))),
+        (
+            "memory is not certain",
+            ENTRY.replace("vendor documentation", "memory"),
+            Some((2, "memory")),
+        ),
         ("capitals", ENTRY.replace("pattern = 'one", "pattern = 'One"), Some((15, "lower case"))),
-        ("final dot", ENTRY.replace("= 'one.example'\nm", "= 'one.example.'\nm"), Some((15, "host name"))),
+        (
+            "final dot",
+            ENTRY.replace("= 'one.example'\nm", "= 'one.example.'\nm"),
+            Some((15, "host name")),
+        ),
         ("wildcard", ENTRY.replace("pattern = 'one", "pattern = '*.one"), Some((15, "host name"))),
-        ("public suffix", ENTRY.replace("pattern = 'one.example'", "pattern = 'co.uk'"), Some((15, "public suffix"))),
-        ("one label", ENTRY.replace("pattern = 'one.example'", "pattern = 'example'"), Some((15, ""))),
-        ("address", ENTRY.replace("pattern = 'one.example'", "pattern = '10.0.0.1'"), Some((15, "address"))),
-        ("must match", ENTRY.replace("['one.example']\nm", "['two.example']\nm"), Some((12, "must match"))),
+        (
+            "public suffix",
+            ENTRY.replace("pattern = 'one.example'", "pattern = 'co.uk'"),
+            Some((15, "public suffix")),
+        ),
+        (
+            "one label",
+            ENTRY.replace("pattern = 'one.example'", "pattern = 'example'"),
+            Some((15, "")),
+        ),
+        (
+            "address",
+            ENTRY.replace("pattern = 'one.example'", "pattern = '10.0.0.1'"),
+            Some((15, "address")),
+        ),
+        (
+            "must match",
+            ENTRY.replace("['one.example']\nm", "['two.example']\nm"),
+            Some((12, "must match")),
+        ),
         ("must miss", ENTRY.replace("['bone.", "['a.one."), Some((13, "must miss"))),
         ("no example", ENTRY.replace("must_match = ['one.example']", ""), Some((2, "must_match"))),
         ("exclude elsewhere", ENTRY.replace("['blog.one", "['blog.two"), Some((19, "not below"))),
-        ("exclude without border", ENTRY.replace("excludes = ['blog.one", "excludes = ['blogone"), Some((19, "not below"))),
+        (
+            "exclude without border",
+            ENTRY.replace("excludes = ['blog.one", "excludes = ['blogone"),
+            Some((19, "not below")),
+        ),
         ("same id", format!("{ENTRY}{ENTRY}"), Some((21, "taken"))),
         ("two owners", format!("{ENTRY}{second}"), Some((34, "owner"))),
         ("no variable", template("pattern = 'a.one.example'"), Some((15, "variable"))),
@@ -293,7 +331,11 @@ fn a_wrong_file_is_refused_with_its_line() {
         match (&found, expected) {
             (None, None) => {}
             (Some(error), Some((line, word))) => {
-                assert_eq!((error.file.as_str(), error.line), ("chat.toml", line), "{name}: {error}");
+                assert_eq!(
+                    (error.file.as_str(), error.line),
+                    ("chat.toml", line),
+                    "{name}: {error}"
+                );
                 assert!(error.message.contains(word), "{name}: {error}");
             }
             _ => panic!("{name}: {found:?}, expected {expected:?}"),
@@ -333,27 +375,122 @@ fn clients_are_told_apart() {
         ("nothing", ("", "", "", false, false, false), Unknown, ""),
         ("sdk header", ("", mozilla, "", true, true, true), Program, "sdk-header"),
         ("chromium", (chromium, "", "h2,http/1.1", true, true, false), Browser, "chromium"),
-        ("chromium, newer", ("t13d1519h2_8daaf6152771_000000000000", "", "h2,http/1.1", true, true, false), Browser, "chromium"),
-        ("chromium websocket", ("t13d1516h1_8daaf6152771_000000000000", "", "http/1.1", true, true, false), Browser, "chromium"),
-        ("chromium quic", ("q13d0312h3_55b375c5d22e_178839b6cec1", "", "h3", false, true, false), Browser, "chromium-quic"),
-        ("quic with the common ciphers", ("q13d0310h3_55b375c5d22e_000000000000", "", "h3", false, false, false), Program, "no-grease-no-ech"),
-        ("firefox", ("t13d1617h2_86a278354501_3cbfd9057e0d", "", "h2,http/1.1", false, true, false), Browser, "firefox"),
-        ("old firefox", ("t13d1715h2_5b57614c22b0_5c2c66f702b0", "", "h2,http/1.1", false, false, false), Browser, "firefox"),
-        ("bun has firefox's ciphers", ("t13d1714h1_5b57614c22b0_43ade6aba3df", "", "http/1.1", false, false, false), Program, "bun"),
-        ("bun, newer", ("t13d1715h1_5b57614c22b0_000000000000", "", "http/1.1", false, false, false), Program, "bun"),
-        ("python", ("t13d1812h1_85036bcba153_d41ae481755e", "", "http/1.1", false, false, false), Program, "python-openssl-3.0"),
-        ("python by parts", ("t13i1899h1_85036bcba153_000000000000", "", "http/1.1", false, false, false), Program, "python-openssl-3.0"),
-        ("codex", ("t13d1011h2_61a7ad8aa9b6_0d308c48d2a3", "", "h2,http/1.1", false, false, false), Program, "rustls"),
-        ("unknown, no grease", (unknown, "", "h2,http/1.1", false, false, false), Program, "no-grease-no-ech"),
-        ("unknown, http/1.1", (unknown, "", "http/1.1", false, false, false), Program, "no-grease-no-ech-http1"),
-        ("unknown, no alpn", (unknown, "", "", false, false, false), Program, "no-grease-no-ech-no-alpn"),
+        (
+            "chromium, newer",
+            ("t13d1519h2_8daaf6152771_000000000000", "", "h2,http/1.1", true, true, false),
+            Browser,
+            "chromium",
+        ),
+        (
+            "chromium websocket",
+            ("t13d1516h1_8daaf6152771_000000000000", "", "http/1.1", true, true, false),
+            Browser,
+            "chromium",
+        ),
+        (
+            "chromium quic",
+            ("q13d0312h3_55b375c5d22e_178839b6cec1", "", "h3", false, true, false),
+            Browser,
+            "chromium-quic",
+        ),
+        (
+            "quic with the common ciphers",
+            ("q13d0310h3_55b375c5d22e_000000000000", "", "h3", false, false, false),
+            Program,
+            "no-grease-no-ech",
+        ),
+        (
+            "firefox",
+            ("t13d1617h2_86a278354501_3cbfd9057e0d", "", "h2,http/1.1", false, true, false),
+            Browser,
+            "firefox",
+        ),
+        (
+            "old firefox",
+            ("t13d1715h2_5b57614c22b0_5c2c66f702b0", "", "h2,http/1.1", false, false, false),
+            Browser,
+            "firefox",
+        ),
+        (
+            "bun has firefox's ciphers",
+            ("t13d1714h1_5b57614c22b0_43ade6aba3df", "", "http/1.1", false, false, false),
+            Program,
+            "bun",
+        ),
+        (
+            "bun, newer",
+            ("t13d1715h1_5b57614c22b0_000000000000", "", "http/1.1", false, false, false),
+            Program,
+            "bun",
+        ),
+        (
+            "python",
+            ("t13d1812h1_85036bcba153_d41ae481755e", "", "http/1.1", false, false, false),
+            Program,
+            "python-openssl-3.0",
+        ),
+        (
+            "python by parts",
+            ("t13i1899h1_85036bcba153_000000000000", "", "http/1.1", false, false, false),
+            Program,
+            "python-openssl-3.0",
+        ),
+        (
+            "codex",
+            ("t13d1011h2_61a7ad8aa9b6_0d308c48d2a3", "", "h2,http/1.1", false, false, false),
+            Program,
+            "rustls",
+        ),
+        (
+            "unknown, no grease",
+            (unknown, "", "h2,http/1.1", false, false, false),
+            Program,
+            "no-grease-no-ech",
+        ),
+        (
+            "unknown, http/1.1",
+            (unknown, "", "http/1.1", false, false, false),
+            Program,
+            "no-grease-no-ech-http1",
+        ),
+        (
+            "unknown, no alpn",
+            (unknown, "", "", false, false, false),
+            Program,
+            "no-grease-no-ech-no-alpn",
+        ),
         ("unknown, grease", (unknown, "", "h2,http/1.1", true, false, false), Browser, "grease"),
-        ("unknown, ech extension", (unknown, "", "h2,http/1.1", false, true, false), Browser, "ech-extension"),
+        (
+            "unknown, ech extension",
+            (unknown, "", "h2,http/1.1", false, true, false),
+            Browser,
+            "ech-extension",
+        ),
         ("user agent alone", ("", mozilla, "", false, false, false), Browser, "ua-browser"),
-        ("stack before a browser's user agent", ("t13d1812h1_85036bcba153_d41ae481755e", mozilla, "http/1.1", false, false, false), Program, "python-openssl-3.0"),
-        ("program's user agent before stack", (chromium, "OpenAI/Python 2.54.0", "h2", true, true, false), Program, "ua-openai-python"),
-        ("longest prefix", ("", "Python-urllib/3.11", "", false, false, false), Program, "ua-urllib"),
-        ("agent", ("", "claude-cli/2.1.197 (external, cli)", "", false, false, false), Program, "ua-claude-cli"),
+        (
+            "stack before a browser's user agent",
+            ("t13d1812h1_85036bcba153_d41ae481755e", mozilla, "http/1.1", false, false, false),
+            Program,
+            "python-openssl-3.0",
+        ),
+        (
+            "program's user agent before stack",
+            (chromium, "OpenAI/Python 2.54.0", "h2", true, true, false),
+            Program,
+            "ua-openai-python",
+        ),
+        (
+            "longest prefix",
+            ("", "Python-urllib/3.11", "", false, false, false),
+            Program,
+            "ua-urllib",
+        ),
+        (
+            "agent",
+            ("", "claude-cli/2.1.197 (external, cli)", "", false, false, false),
+            Program,
+            "ua-claude-cli",
+        ),
         ("crawler", ("", bot, "", false, false, false), Server, "ua-gptbot"),
         ("not a JA4", ("x", "", "h2", false, false, false), Program, "no-grease-no-ech"),
     ];

@@ -1,5 +1,12 @@
 //! The store keeps what it is told, once, through rescans, kills, full disks and time.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "dice and loop counters are small"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -9,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shadowtap::courier::{self, Sink, SinkError, sinks::jsonl::JsonLines};
-use shadowtap::recorder::alert::{Event, Rules};
+use shadowtap::recorder::alert::Event;
 use shadowtap::recorder::store::rows::{
     Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
     EvidenceItem, Finding, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
 };
 use shadowtap::recorder::store::{
-    Answers, Error, Options, OutboxRow, Retention, Scope, Store, Summary, schema,
+    Answers, Error, Options, OutboxRow, Retained, Scope, Store, Summary, schema,
 };
 use shadowtap::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
 use shadowtap::types::{Endpoint, MacAddr, Realm, Timestamp};
@@ -173,7 +180,10 @@ fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRo
         findings: vec![finding(key, &who, service, at, bytes_up)],
         candidates: vec![candidate("llm.example", "openai", bytes_up)],
         destinations: vec![destination("www.example", bytes_up)],
-        coverage: vec![coverage("quic_flows", 4, None), coverage("quic_unread", 1, Some("quic_flows"))],
+        coverage: vec![
+            coverage("quic_flows", 4, None),
+            coverage("quic_unread", 1, Some("quic_flows")),
+        ],
         open_flows: vec![],
     }
 }
@@ -353,6 +363,10 @@ fn inputs_in_any_order_give_equal_answers() {
     b.usage.push(usage(&moved, "alpha", minutes(61), 4));
     b.sessions = vec![span(&moved, "alpha", minutes(35), minutes(50))];
     let mut c = hour_rows("c", 1, "alpha", minutes(120), 3);
+    // It calls itself something else from then on, at its first address too.
+    let mut renamed = Actor::clone(&actor(1));
+    renamed.host_name = Some("later-name".into());
+    c.usage[0].actor = Arc::new(renamed);
     c.sessions = vec![
         span(&actor(1), "alpha", minutes(79), minutes(79)),
         // Exactly the gap: a session of its own.
@@ -370,6 +384,8 @@ fn inputs_in_any_order_give_equal_answers() {
         }
         let line = &summary(&store).unreviewed.services[0];
         assert_eq!((line.used.sessions, line.used.devices, line.used.bytes_up), (2, 1, 66));
+        let seen_by = store.answers().seen_by("alpha", &Scope::default()).unwrap();
+        assert_eq!(seen_by[0].actor.host_name.as_deref(), Some("later-name"));
         all_answers(&store)
     };
     let expected = answers_of(&[0, 1, 2]);
@@ -592,7 +608,7 @@ struct Shaky {
 }
 
 impl Sink for Shaky {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "shaky"
     }
 
@@ -706,7 +722,8 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
 fn what_is_no_store_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let notes = dir.path().join("notes.txt");
-    std::fs::write(&notes, "notes of mine, longer than the header of a database ".repeat(9)).unwrap();
+    std::fs::write(&notes, "notes of mine, longer than the header of a database ".repeat(9))
+        .unwrap();
     let other = dir.path().join("other.db");
     let conn = rusqlite::Connection::open(&other).unwrap();
     conn.execute_batch("CREATE TABLE mine(x); INSERT INTO mine VALUES (1)").unwrap();
@@ -775,7 +792,7 @@ fn a_damaged_store_is_noticed_moved_aside_and_replaced() {
     drop(store);
     let whole = std::fs::read(&good).unwrap();
     let (mut noticed, mut refused) = (0, 0);
-    for seed in 1..=120_u64 {
+    for seed in 1..=60_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut bytes = whole.clone();
         let at = dice.roll(bytes.len() as u64) as usize;
@@ -808,16 +825,15 @@ fn a_damaged_store_is_noticed_moved_aside_and_replaced() {
             assert_eq!(std::fs::read(aside).unwrap(), bytes, "seed {seed}: kept as it was");
             assert_eq!(summary(&store), Summary::default());
         }
-        // Damage inside a value may go unnoticed until it is met; a write still works, or says so.
+        // Damage inside a value may go unnoticed until it is met; then it is an error.
         let rows = hour_rows("new", 1, "alpha", MONDAY, 50);
-        if store.commit_input(&input("new", MONDAY, MONDAY), &rows).is_err() {
-            store.commit_input(&input("new", MONDAY, MONDAY), &rows).unwrap_or_else(|e| {
-                assert!(!e.to_string().is_empty());
-                Default::default()
-            });
-        }
+        let written = store.commit_input(&input("new", MONDAY, MONDAY), &rows);
+        assert!(
+            written.is_ok() || store.opened().moved_aside.is_none(),
+            "seed {seed}: {written:?}"
+        );
     }
-    assert!(noticed >= 60, "{noticed} of 120 noticed, {refused} refused");
+    assert!(noticed >= 30, "{noticed} of 60 noticed, {refused} refused");
     assert!(refused <= 2, "{refused} refused");
 }
 
@@ -875,7 +891,7 @@ fn what_is_forgotten_is_in_no_byte_of_the_files() {
     let left = store.answers().findings(&Scope::default()).unwrap();
     assert!(!left.is_empty() && left.iter().all(|f| f.id.starts_with("NEWMARK")));
     let once = store.retain(Timestamp(MONDAY + 501 * DAY)).unwrap();
-    assert_eq!(once, Default::default(), "and nothing more to do");
+    assert_eq!(once, Retained::default(), "and nothing more to do");
 }
 
 #[test]
@@ -944,7 +960,7 @@ fn fill_until_refused(store: &mut Store) -> (InputRow, InputRows) {
         let before = all_answers(store);
         let (input, rows) = big_input(n);
         match store.commit_input(&input, &rows) {
-            Ok(_) => continue,
+            Ok(_) => {}
             Err(e) => {
                 assert!(matches!(e, Error::Full) && e.is_retryable(), "{e}");
                 assert_eq!(e.to_string(), Error::Full.to_string());
@@ -981,7 +997,8 @@ fn a_full_disk_refuses_a_batch_whole_and_goes_on_when_there_is_room() {
         "a_full_disk_refuses_a_batch_whole_and_goes_on_when_there_is_room",
         dir.path(),
     );
-    let script = "mount -t tmpfs -o size=3m none \"$STORE_FULL_DISK\" || exit 77; exec \"$0\" \"$@\"";
+    let script =
+        "mount -t tmpfs -o size=3m none \"$STORE_FULL_DISK\" || exit 77; exec \"$0\" \"$@\"";
     let output = Command::new("unshare")
         .args(["-m", "sh", "-c", script])
         .arg(inner.get_program())
@@ -1013,7 +1030,7 @@ fn full_disk(dir: &Path) {
 fn killed_rows(key: &str, n: u64, variant: u64) -> InputRows {
     let at = MONDAY + n * HOUR;
     let mut rows = hour_rows(key, 1, "alpha", at, 100 + variant);
-    for i in 0..60_u8 {
+    for i in 0..20_u8 {
         rows.usage.push(usage(&actor(i), "beta", at, n + variant * 1_000));
         rows.sessions.push(span(&actor(i), "beta", at, at + S));
     }
@@ -1029,7 +1046,7 @@ fn nothing_is_lost_or_doubled_by_fifty_kills() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let mut dice = Dice(0x5eed);
-    let mut done: BTreeMap<u64, u64> = BTreeMap::new();
+    let (mut done, mut whole) = (BTreeMap::<u64, u64>::new(), Whole::new());
     for kill in 0..50 {
         let mut process = child("STORE_KILLED", "nothing_is_lost_or_doubled_by_fifty_kills", &path)
             .stdout(Stdio::piped())
@@ -1061,7 +1078,7 @@ fn nothing_is_lost_or_doubled_by_fifty_kills() {
         for line in lines.map_while(Result::ok) {
             note(&line);
         }
-        check_whole(&path, &done, kill);
+        check_whole(&path, &done, &mut whole, kill);
     }
     assert!(done.len() > 40, "{} inputs", done.len());
 }
@@ -1082,42 +1099,41 @@ fn commit_forever(path: &Path) {
     }
 }
 
+/// What a person would be told of one input, revisions apart: they say how often it was scanned.
+fn told(answers: &Answers, key: &str) -> (Summary, Vec<Finding>) {
+    let scope = Scope { inputs: Some(vec![key.into()]), ..Scope::default() };
+    let mut findings = answers.findings(&scope).unwrap();
+    for finding in &mut findings {
+        finding.revision = 0;
+    }
+    (answers.summary(&scope).unwrap(), findings)
+}
+
 /// Every input is whole, in one of its two contents; what was said to be done is there.
-fn check_whole(path: &Path, done: &BTreeMap<u64, u64>, kill: u32) {
+fn check_whole(path: &Path, done: &BTreeMap<u64, u64>, whole: &mut Whole, kill: u32) {
     let store = open(path);
     assert_eq!(store.opened().moved_aside, None, "kill {kill}");
     let conn = rusqlite::Connection::open(path).unwrap();
     let verdict: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
     assert_eq!(verdict, "ok", "kill {kill}");
-    let inputs = store.answers().inputs(&Scope::default()).unwrap();
-    for n in 0..inputs.len().max(done.len()) as u64 {
+    let inputs = summary(&store).inputs;
+    for n in 0..inputs {
         let key = format!("k{n}");
-        let scope = Scope { inputs: Some(vec![key.as_str().into()]), ..Scope::default() };
-        let found = store.answers().summary(&scope).unwrap();
-        let findings = store.answers().findings(&scope).unwrap();
-        let whole = (0..2).find(|&variant| {
-            let mut fresh = memory();
-            let at = MONDAY + n * HOUR;
-            let rows = killed_rows(&key, n, variant);
-            fresh.commit_input(&input(&key, at, at), &rows).unwrap();
-            let plain = |mut all: Vec<Finding>| {
-                all.iter_mut().for_each(|f| f.revision = 0);
-                all
-            };
-            let expected = fresh.answers().findings(&scope).unwrap();
-            summary(&fresh) == found && plain(expected) == plain(findings.clone())
+        let contents = whole.entry(n).or_insert_with(|| {
+            [0, 1].map(|variant| {
+                let mut fresh = memory();
+                let at = MONDAY + n * HOUR;
+                let rows = killed_rows(&key, n, variant);
+                fresh.commit_input(&input(&key, at, at), &rows).unwrap();
+                told(fresh.answers(), &key)
+            })
         });
-        assert!(whole.is_some(), "kill {kill}: input {n} is neither content");
+        let found = told(store.answers(), &key);
+        assert!(contents.contains(&found), "kill {kill}: input {n} is neither content");
     }
-    for n in done.keys() {
-        assert!(*n < inputs.len() as u64, "kill {kill}: input {n} was committed and is gone");
-    }
+    let last = done.keys().next_back().copied().unwrap_or(0);
+    assert!(last < inputs, "kill {kill}: input {last} was committed and is gone");
 }
 
-#[test]
-fn retention_and_rules_have_sane_defaults() {
-    let (retention, rules) = (Retention::default(), Rules::default());
-    assert_eq!((retention.usage_days, retention.evidence_days), (400, 90));
-    assert_eq!(rules.upload_bytes, Some(10_000_000));
-    assert_eq!(Options::default().size_max_bytes, 2 << 30);
-}
+/// Both contents of every input.
+type Whole = BTreeMap<u64, [(Summary, Vec<Finding>); 2]>;

@@ -62,6 +62,3 @@ pub fn drain(store: &Store, sink: &mut dyn Sink) -> Result<u64, Error> {
         delivered = delivered.saturating_add(batch.len() as u64);
     }
 }
-
-#[cfg(test)]
-mod tests;

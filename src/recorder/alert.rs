@@ -447,3 +447,46 @@ pub fn rfc3339(time: Timestamp) -> String {
         .strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
         .to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn severity_follows_verdict_level_and_volume() {
+        use Disposition::{Sanctioned, Tolerated, Unreviewed, Unsanctioned};
+        let table = [
+            ("forbidden, used", Unsanctioned, Level::Used, 10, 7),
+            ("forbidden, much sent", Unsanctioned, Level::Bulk, 101, 9),
+            ("forbidden, at the limit", Unsanctioned, Level::Used, 100, 7),
+            ("forbidden, only looked up", Unsanctioned, Level::Named, 101, 1),
+            ("unreviewed, bulk", Unreviewed, Level::Bulk, 10, 5),
+            ("tolerated, used", Tolerated, Level::Used, 10, 1),
+            ("allowed, contacted", Sanctioned, Level::Contacted, 10, 0),
+        ];
+        for (name, disposition, level, bytes_up, expected) in table {
+            let found = assess("Alpha", disposition, level, bytes_up, Some(100));
+            assert_eq!(found.severity, expected, "{name}");
+            assert!(!found.reasons.is_empty() && !found.next_steps.is_empty(), "{name}");
+            assert!(found.title.contains("Alpha") && found.title.contains(level.code()), "{name}");
+        }
+    }
+
+    #[test]
+    fn times_are_written_in_utc_with_microseconds() {
+        for (name, time, expected) in [
+            ("epoch", 0, "1970-01-01T00:00:00.000000Z"),
+            ("nanoseconds are cut", 1_772_409_600_123_456_999, "2026-03-02T00:00:00.123456Z"),
+            ("the last", u64::MAX, "2554-07-21T23:34:33.709551Z"),
+        ] {
+            assert_eq!(rfc3339(Timestamp(time)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn rules_keep_their_numbers() {
+        for (number, rule) in (0..).zip(Rule::ALL) {
+            assert_eq!(rule.number(), number, "{}", rule.code());
+        }
+    }
+}

@@ -312,3 +312,45 @@ pub struct Fragment {
     /// TTL of the fragment.
     pub ttl: u8,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_have_one_key_and_one_hash() {
+        let side = |text: &str, port| (octets_of(text.parse().expect("address")), port);
+        for (name, a, b, v6) in [
+            ("addresses decide", side("10.0.0.2", 9), side("10.0.0.10", 1), false),
+            ("ports decide", side("10.0.0.2", 9), side("10.0.0.2", 10), false),
+            ("IPv6", side("2001:db8::1", 443), side("2001:db8:0:1::", 1), true),
+        ] {
+            let (there, from_hi) = FlowKey::new(Realm(3), 6, a, b, v6);
+            let (back, to_hi) = FlowKey::new(Realm(3), 6, b, a, v6);
+            assert_eq!((there, from_hi, to_hi), (back, false, true), "{name}");
+            assert_eq!(there.hash(1), back.hash(1), "{name}");
+            assert_ne!(there.hash(1), there.hash(2), "{name}: the seed matters");
+            assert_ne!(there.hash(1), FlowKey { realm: Realm(4), ..there }.hash(1), "{name}");
+            assert_eq!(octets_of(there.endpoint(false).addr), a.0, "{name}");
+            assert_eq!(there.endpoint(true).port, b.1, "{name}");
+        }
+        let (same, from_hi) = FlowKey::new(Realm(0), 17, side("::", 1), side("::", 1), true);
+        assert!(!from_hi && same.lo == same.hi);
+    }
+
+    #[test]
+    fn slices_are_empty_where_there_are_no_octets() {
+        let block = Block { chunks: vec![Arc::new(vec![1, 2, 3])], ..Block::default() };
+        let decoded = Decoded { extra: vec![7, 8], ..Decoded::default() };
+        for (chunk, offset, len, expected) in [
+            (0, 1, 2, &[2, 3][..]),
+            (0, 1, 3, &[]),
+            (0, 9, 0, &[]),
+            (1, 0, 1, &[]),
+            (EXTRA_CHUNK, 1, 1, &[8]),
+            (EXTRA_CHUNK, 1, 2, &[]),
+        ] {
+            assert_eq!(decoded.slice(&block, chunk, offset, len), expected);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! In: batches of the outbox. Out: one line an alert, ended by a line feed.
 //! Never: a line cut in two, as far as the file tells: a torn last line of ours is taken off
 //! before the next is written, since its alert comes again.
-//! Limits: reads back at most [`TAIL_MAX`] bytes of an existing file.
+//! Limits: reads back at most `TAIL_MAX` bytes of an existing file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -23,11 +24,12 @@ use crate::types::{NAME_MAX, plain_name};
 /// Labels that mean the same below every service that does not say otherwise. Where a pattern
 /// that counts as use leaves a label open, these take this role instead: nobody uses a service
 /// by reading its manual.
-const CUSTOMARY: [(&str, Role); 46] = [
+const CUSTOMARY: [(&str, Role); 53] = [
     ("about", Role::Other),
     ("academy", Role::Other),
     ("accounts", Role::Auth),
     ("analytics", Role::Telemetry),
+    ("api-docs", Role::Other),
     ("assets", Role::Asset),
     ("auth", Role::Auth),
     ("blog", Role::Other),
@@ -35,6 +37,7 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("cdn", Role::Asset),
     ("changelog", Role::Other),
     ("community", Role::Other),
+    ("console", Role::Other),
     ("developer", Role::Other),
     ("developers", Role::Other),
     ("doc", Role::Other),
@@ -42,6 +45,7 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("download", Role::Download),
     ("downloads", Role::Download),
     ("events", Role::Telemetry),
+    ("faq", Role::Other),
     ("feedback", Role::Other),
     ("fonts", Role::Asset),
     ("forum", Role::Other),
@@ -49,6 +53,7 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("images", Role::Asset),
     ("img", Role::Asset),
     ("jobs", Role::Other),
+    ("kb", Role::Other),
     ("learn", Role::Other),
     ("legal", Role::Other),
     ("login", Role::Auth),
@@ -62,14 +67,17 @@ const CUSTOMARY: [(&str, Role); 46] = [
     ("releases", Role::Download),
     ("roadmap", Role::Other),
     ("security", Role::Other),
+    ("shop", Role::Other),
     ("sso", Role::Auth),
     ("static", Role::Asset),
     ("stats", Role::Telemetry),
     ("status", Role::Other),
+    ("store", Role::Other),
     ("support", Role::Other),
     ("telemetry", Role::Telemetry),
     ("trust", Role::Other),
     ("updates", Role::Download),
+    ("wiki", Role::Other),
 ];
 
 /// Length of [`Catalogue::version`] in characters: 48 bits tell releases apart and fit a line.
@@ -531,27 +539,26 @@ const TAGS: [&str; 13] = [
 ];
 
 /// What an entry promises about a name: checked once all entries are there.
-struct Promise {
+struct Promise<'f> {
     service: usize,
-    host: String,
+    host: Spanned<String>,
     matches: bool,
-    file: String,
-    line: usize,
+    file: &'f File,
 }
 
 #[derive(Default)]
-struct Builder {
+struct Builder<'f> {
     services: Vec<Service>,
     by_id: HashMap<String, usize>,
     tree: LabelTree,
     patterns: Vec<(usize, usize)>,
-    /// Pattern text → owner, file and line of the first entry that has it.
-    owners: HashMap<String, (usize, String, usize)>,
-    promises: Vec<Promise>,
+    /// Pattern text → owner, file and place of the first entry that has it.
+    owners: HashMap<String, (usize, &'f File, Range<usize>)>,
+    promises: Vec<Promise<'f>>,
 }
 
-impl Builder {
-    fn add(&mut self, file: &File, raw: RawService) -> Result<(), CatalogueError> {
+impl<'f> Builder<'f> {
+    fn add(&mut self, file: &'f File, raw: RawService) -> Result<(), CatalogueError> {
         let at = self.services.len();
         let head = raw.id.span();
         self.name_service(file, &raw.id, at)?;
@@ -565,16 +572,15 @@ impl Builder {
             let host = self.add_host(file, host, at, hosts.len())?;
             hosts.push(host);
         }
-        let addresses = raw.addresses.into_iter().map(|a| prefix(file, a)).collect::<Result<_, _>>()?;
+        let addresses =
+            raw.addresses.into_iter().map(|a| prefix(file, a)).collect::<Result<_, _>>()?;
         for (names, matches) in [(raw.must_match, true), (raw.must_miss, false)] {
             if names.is_empty() && !hosts.is_empty() {
                 let key = if matches { "must_match" } else { "must_miss" };
                 return Err(file.error(head, format!("{key} needs at least one host")));
             }
-            for name in names {
-                let line = file.line(name.span());
-                let (host, file) = (name.into_inner(), file.name.clone());
-                self.promises.push(Promise { service: at, host, matches, file, line });
+            for host in names {
+                self.promises.push(Promise { service: at, host, matches, file });
             }
         }
         if hosts.is_empty() && raw.apis.is_empty() && raw.ports.is_empty() {
@@ -621,7 +627,7 @@ impl Builder {
 
     fn add_host(
         &mut self,
-        file: &File,
+        file: &'f File,
         raw: RawHost,
         service: usize,
         at: usize,
@@ -629,14 +635,14 @@ impl Builder {
         let span = raw.pattern.span();
         let pattern = raw.pattern.into_inner();
         check_pattern(&pattern, raw.kind).map_err(|m| file.error(span.clone(), m))?;
-        if let Some((owner, other, line)) = self.owners.get(&pattern)
+        if let Some((owner, other, place)) = self.owners.get(&pattern)
             && *owner != service
         {
+            let (other, line) = (&other.name, other.line(place.clone()));
             let message = format!("pattern {pattern:?} has an owner already at {other}:{line}");
             return Err(file.error(span, message));
         }
-        let here = (service, file.name.clone(), file.line(span.clone()));
-        self.owners.entry(pattern.clone()).or_insert(here);
+        self.owners.entry(pattern.clone()).or_insert((service, file, span.clone()));
         let number = u32::try_from(self.patterns.len())
             .map_err(|_| file.error(span.clone(), "too many patterns".to_owned()))?;
         self.patterns.push((service, at));
@@ -672,15 +678,16 @@ impl Builder {
         let catalogue = Catalogue { services, by_id, tree, patterns, version };
         for promise in promises {
             let mut buf = [0; NAME_MAX];
-            let plain = plain_name(promise.host.as_bytes(), &mut buf);
+            let plain = plain_name(promise.host.get_ref().as_bytes(), &mut buf);
             let found = plain.and_then(|host| catalogue.lookup(host));
             let own = catalogue.services.get(promise.service).map(|s| s.id.as_str());
             if (found.map(|m| m.service.id.as_str()) == own) == promise.matches {
                 continue;
             }
             let must = if promise.matches { "must match" } else { "must miss" };
-            let message = format!("{:?} {must} {}", promise.host, own.unwrap_or_default());
-            return Err(CatalogueError { file: promise.file, line: promise.line, message });
+            let host = promise.host.get_ref();
+            let message = format!("{host:?} {must} {}", own.unwrap_or_default());
+            return Err(promise.file.error(promise.host.span(), message));
         }
         Ok(catalogue)
     }
@@ -725,7 +732,8 @@ pub(super) fn check_pattern(pattern: &str, kind: Kind) -> Result<(), String> {
         if variables != 2 || open != 1 {
             return Err(format!("template {pattern:?} needs exactly one {{variable}} in a label"));
         }
-        let tail = pattern.rsplit_once('}').map_or("", |(_, t)| t.split_once('.').map_or("", |t| t.1));
+        let tail =
+            pattern.rsplit_once('}').map_or("", |(_, t)| t.split_once('.').map_or("", |t| t.1));
         check_name(tail)?;
         return match public_suffix(tail) {
             Some(psl::Type::Icann) => Err(format!("{tail:?} behind the variable is anybody's")),
@@ -774,4 +782,36 @@ fn prefix(file: &File, raw: RawPrefix) -> Result<Prefix, CatalogueError> {
         return Err(file.error(raw.prefix.span(), message));
     };
     Ok(Prefix { addr, bits, source: raw.source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn customary_labels_are_in_order() {
+        assert!(CUSTOMARY.is_sorted_by(|a, b| a.0 < b.0));
+        assert_eq!(customary("docs"), Some(Role::Other));
+        assert_eq!(customary("api"), None);
+    }
+
+    #[test]
+    fn a_block_holds_its_addresses_only() {
+        let block =
+            |addr: &str, bits| Prefix { addr: addr.parse().unwrap(), bits, source: String::new() };
+        let cases: &[(&str, u8, &str, bool)] = &[
+            ("192.0.2.0", 24, "192.0.2.255", true),
+            ("192.0.2.0", 24, "192.0.3.0", false),
+            ("192.0.2.7", 32, "192.0.2.7", true),
+            ("192.0.2.7", 32, "192.0.2.6", false),
+            ("2001:db8::", 32, "2001:db8:ffff::1", true),
+            ("2001:db8::", 32, "2001:db9::1", false),
+            ("192.0.2.0", 24, "2001:db8::1", false),
+            ("0.0.0.0", 0, "203.0.113.1", true),
+        ];
+        for (addr, bits, probe, expected) in cases {
+            let holds = block(addr, *bits).holds(probe.parse().unwrap());
+            assert_eq!(holds, *expected, "{probe} in {addr}/{bits}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! Out: [`ClientClass`] and the evidence for it, the id of an entry or the name of a rule.
 //! Never: names a vendor from TLS. JA4 names a TLS stack: one value covers every Python program.
 //! Limits of what it can say: a library that imitates a browser's hello is taken for that
-//! browser; a browser from before encrypted_client_hello (Firefox up to 118, Safari up to 12)
+//! browser; a browser from before `encrypted_client_hello` (Firefox up to 118, Safari up to 12)
 //! with an unknown JA4 is taken for a program; a desktop application built on a browser engine
 //! is taken for a browser; one that uses the system's TLS is a program only by the rules below.
 //! Source: JA4 TLS client fingerprint (BSD); values in `signatures/clients.toml`.
@@ -124,12 +124,13 @@ impl Clients {
         Self::build(&source::embedded(|name| name == FILE))
     }
 
-    /// The table of a folder; empty if the folder has none.
+    /// The table of a folder; the embedded one if the folder has none.
     ///
     /// # Errors
     /// Names file and line of the first thing that is wrong.
     pub fn from_dir(dir: &Path) -> Result<Self, CatalogueError> {
-        Self::build(&source::from_dir(dir, |name| name == FILE)?)
+        let files = source::from_dir(dir, |name| name == FILE)?;
+        if files.is_empty() { Self::embedded() } else { Self::build(&files) }
     }
 
     /// The class of a client, and the evidence for it: the id of an entry in `clients.toml`, or
@@ -137,7 +138,7 @@ impl Clients {
     ///
     /// What a request says in clear comes first: a header that only AI SDKs send, then a
     /// User-Agent of a program, for no browser calls itself one. Then JA4, whole before parts.
-    /// Then a browser's User-Agent. Last the rules: GREASE or an encrypted_client_hello
+    /// Then a browser's User-Agent. Last the rules: GREASE or an `encrypted_client_hello`
     /// extension are habits of browsers; a hello without either is a program's, and more surely
     /// so if it offers HTTP/1.1 alone or no ALPN at all.
     pub fn class_of(

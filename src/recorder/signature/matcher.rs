@@ -5,6 +5,8 @@
 //! Rules: labels are whole; the longest pattern wins; of equally long ones exact before suffix;
 //! a barred name beats every shorter pattern. A template has one variable label; where a fixed
 //! label fits as well, both ways are walked and the longer one wins, the fixed one on a tie.
+//! Speed: most names are no service's, so the last two labels are one hash-map probe, and the
+//! walk goes on only below those that some pattern has.
 //! Limits: a name is at most 253 bytes, so a walk ends after 127 labels (RFC 1035 §2.3.4).
 
 use std::collections::HashMap;
@@ -27,17 +29,19 @@ pub struct Hit<'n> {
     pub open: Option<&'n str>,
 }
 
-/// Patterns by label.
-#[derive(Debug)]
+/// Patterns by label. Every pattern has two labels or more, and the last two are fixed.
+#[derive(Debug, Default)]
 pub struct LabelTree {
+    /// Last two labels → their node.
+    roots: HashMap<Box<[u8]>, u32, RandomState>,
     nodes: Vec<Node>,
 }
 
 #[derive(Debug, Default)]
 struct Node {
-    children: HashMap<Box<str>, u32, RandomState>,
-    /// Variable labels: text before and behind the variable, and where it leads.
-    open: Vec<(Box<str>, Box<str>, u32)>,
+    /// Fixed labels in order, and where they lead.
+    children: Vec<(Box<[u8]>, u32)>,
+    open: Vec<OpenLabel>,
     exact: Option<u32>,
     suffix: Option<u32>,
     tenant: Option<u32>,
@@ -45,23 +49,27 @@ struct Node {
     barred: bool,
 }
 
-/// How far a walk came: what it found, and how many labels deep that was.
-#[derive(Clone, Copy)]
-struct Found<'n> {
-    hit: Option<Hit<'n>>,
-    depth: usize,
+/// A variable label: the bytes before and behind the variable, and where it leads.
+#[derive(Debug)]
+struct OpenLabel {
+    before: Box<[u8]>,
+    behind: Box<[u8]>,
+    to: u32,
 }
 
-impl Default for LabelTree {
-    fn default() -> Self {
-        Self { nodes: vec![Node::default()] }
-    }
+/// How far a walk came: which pattern, the bytes it left open, and how many bytes of the name
+/// stand left of it.
+#[derive(Clone, Copy)]
+struct Found {
+    number: Option<u32>,
+    open: Option<(usize, usize)>,
+    left: usize,
 }
 
 impl LabelTree {
-    /// Adds a pattern; `false` if this place is taken already.
+    /// Adds a pattern; `false` if this place is taken already, or the pattern has one label only.
     pub fn insert(&mut self, pattern: &str, kind: Kind, number: u32) -> bool {
-        let node = self.place(pattern);
+        let Some(node) = self.place(pattern) else { return false };
         let seat = match kind {
             Kind::Exact | Kind::Template => &mut node.exact,
             Kind::Suffix => &mut node.suffix,
@@ -76,98 +84,153 @@ impl LabelTree {
 
     /// Bars a name and everything below it from shorter patterns.
     pub fn bar(&mut self, name: &str) {
-        self.place(name).barred = true;
+        if let Some(node) = self.place(name) {
+            node.barred = true;
+        }
     }
 
     /// The pattern that fits `name` best; `name` is in plain form.
     pub fn find<'n>(&self, name: &'n str) -> Option<Hit<'n>> {
-        let root = self.nodes.first()?;
-        if name.len() > NAME_MAX {
+        let bytes = name.as_bytes();
+        if bytes.len() > NAME_MAX {
             return None;
         }
-        self.walk(root, Some(name), 0, None).hit
+        let (start, left) = last_label(bytes, last_label(bytes, bytes.len()).1?);
+        let root = *self.roots.get(bytes.get(start..)?)?;
+        let found = self.walk(self.node(root)?, bytes, left, None);
+        let number = found.number?;
+        Some(Hit { number, open: found.open.and_then(|(from, to)| name.get(from..to)) })
     }
 
-    /// From `node`, `depth` labels deep, along `rest`, the labels not walked yet.
-    fn walk<'t, 'n>(
+    /// From `node` on along the labels in `name[..left]`; `None` if all are walked.
+    fn walk<'t>(
         &'t self,
         mut node: &'t Node,
-        mut rest: Option<&'n str>,
-        mut depth: usize,
-        open: Option<&'n str>,
-    ) -> Found<'n> {
-        let mut best = Found { hit: None, depth: 0 };
+        name: &[u8],
+        mut left: Option<usize>,
+        open: Option<(usize, usize)>,
+    ) -> Found {
+        let mut best = Found { number: None, open: None, left: name.len() };
         loop {
-            let Some(name) = rest else {
-                if let Some(number) = node.exact.or(node.suffix) {
-                    best = Found { hit: Some(Hit { number, open }), depth };
-                } else if node.barred {
-                    best = Found { hit: None, depth };
+            let Some(end) = left else {
+                let number = node.exact.or(node.suffix);
+                if number.is_some() || node.barred {
+                    best = Found { number, open, left: 0 };
                 }
                 return best;
             };
-            let (left, label) = match name.rsplit_once('.') {
-                Some((left, label)) => (Some(left), label),
-                None => (None, name),
-            };
-            if let Some(number) = node.tenant.or(node.suffix) {
-                best = Found { hit: Some(Hit { number, open: Some(label) }), depth };
-            } else if node.barred {
-                best = Found { hit: None, depth };
+            let (start, next_left) = last_label(name, end);
+            let number = node.tenant.or(node.suffix);
+            if number.is_some() || node.barred {
+                best = Found { number, open: Some((start, end)), left: end };
             }
+            let label = name.get(start..end).unwrap_or_default();
             if label.is_empty() || label.len() > LABEL_MAX {
                 // Not a name: an empty or overlong label never matches anything.
-                return Found { hit: None, depth };
+                return Found { number: None, open: None, left: end };
             }
-            for (before, behind, to) in &node.open {
-                let inner = label
-                    .strip_prefix(before.as_ref())
-                    .and_then(|l| l.strip_suffix(behind.as_ref()))
-                    .filter(|l| !l.is_empty());
-                if let (Some(inner), Some(next)) = (inner, self.nodes.get(*to as usize)) {
-                    let found = self.walk(next, left, depth + 1, Some(inner));
-                    if found.hit.is_some() && found.depth > best.depth {
-                        best = found;
-                    }
+            for OpenLabel { before, behind, to } in &node.open {
+                let fits = label.len() > before.len().saturating_add(behind.len())
+                    && label.starts_with(before)
+                    && label.ends_with(behind);
+                let Some(next) = self.node(*to).filter(|_| fits) else { continue };
+                let inner = (start + before.len(), end - behind.len());
+                let found = self.walk(next, name, next_left, Some(inner));
+                if found.number.is_some() && found.left < best.left {
+                    best = found;
                 }
             }
-            let next = node.children.get(label).and_then(|&to| self.nodes.get(to as usize));
-            let Some(next) = next else { return best };
-            (node, rest, depth) = (next, left, depth + 1);
+            let Some(next) = node.child(label).and_then(|to| self.node(to)) else { return best };
+            (node, left) = (next, next_left);
         }
+    }
+
+    fn node(&self, at: u32) -> Option<&Node> {
+        self.nodes.get(at as usize)
     }
 
     /// The node of a pattern, made if need be.
-    fn place(&mut self, pattern: &str) -> &mut Node {
-        let mut at = 0;
-        for label in pattern.rsplit('.') {
-            at = self.step(at, label);
+    fn place(&mut self, pattern: &str) -> Option<&mut Node> {
+        let bytes = pattern.as_bytes();
+        let (start, mut left) = last_label(bytes, last_label(bytes, bytes.len()).1?);
+        let new = u32::try_from(self.nodes.len()).ok()?;
+        let mut at = *self.roots.entry(bytes.get(start..)?.into()).or_insert(new);
+        self.add_if(at == new);
+        while let Some(end) = left {
+            let (start, next_left) = last_label(bytes, end);
+            at = self.step(at, pattern.get(start..end)?)?;
+            left = next_left;
         }
-        let at = at.min(self.nodes.len().saturating_sub(1));
-        #[expect(clippy::indexing_slicing, reason = "the root always exists, and at is clamped")]
-        &mut self.nodes[at]
+        self.nodes.get_mut(at as usize)
     }
 
     /// The child of node `at` under `label`, made if need be.
-    fn step(&mut self, at: usize, label: &str) -> usize {
-        let new = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        let Some(node) = self.nodes.get_mut(at) else { return 0 };
+    fn step(&mut self, at: u32, label: &str) -> Option<u32> {
+        let new = u32::try_from(self.nodes.len()).ok()?;
+        let node = self.nodes.get_mut(at as usize)?;
         let to = match variable(label) {
-            None => *node.children.entry(label.into()).or_insert(new),
+            None => match node.children.binary_search_by(|(l, _)| (**l).cmp(label.as_bytes())) {
+                Ok(known) => node.children.get(known)?.1,
+                Err(place) => {
+                    node.children.insert(place, (label.as_bytes().into(), new));
+                    new
+                }
+            },
             Some((before, behind)) => {
-                let known = node.open.iter().find(|o| *o.0 == *before && *o.1 == *behind);
-                let to = known.map_or(new, |o| o.2);
+                let (before, behind) = (before.as_bytes(), behind.as_bytes());
+                let known = node.open.iter().find(|o| *o.before == *before && *o.behind == *behind);
+                let to = known.map_or(new, |o| o.to);
                 if to == new {
-                    node.open.push((before.into(), behind.into(), new));
+                    node.open.push(OpenLabel {
+                        before: before.into(),
+                        behind: behind.into(),
+                        to: new,
+                    });
                 }
                 to
             }
         };
-        if to == new {
+        self.add_if(to == new);
+        Some(to)
+    }
+
+    fn add_if(&mut self, new: bool) {
+        if new {
             self.nodes.push(Node::default());
         }
-        to as usize
     }
+}
+
+impl Node {
+    fn child(&self, label: &[u8]) -> Option<u32> {
+        let at = self.children.binary_search_by(|(l, _)| (**l).cmp(label)).ok()?;
+        self.children.get(at).map(|c| c.1)
+    }
+}
+
+/// Where the last label of `name[..end]` begins, and where what stands left of its dot ends.
+#[inline]
+fn last_label(name: &[u8], end: usize) -> (usize, Option<usize>) {
+    let dot = last_dot(name.get(..end).unwrap_or_default());
+    (dot.map_or(0, |d| d.saturating_add(1)), dot)
+}
+
+/// Place of the last dot, eight bytes at a time: this is most of a lookup's work.
+#[inline]
+fn last_dot(mut bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    const DOTS: u64 = u64::from_le_bytes([b'.'; 8]);
+    while let Some((front, chunk)) = bytes.split_last_chunk::<8>() {
+        let diff = u64::from_le_bytes(*chunk) ^ DOTS;
+        // The high bit of each byte that equals a dot; no carry crosses a byte.
+        let equal = !(((diff & LOW).wrapping_add(LOW)) | diff | LOW);
+        if equal != 0 {
+            let behind = (equal.leading_zeros() / 8) as usize;
+            return Some(front.len().wrapping_add(7).wrapping_sub(behind));
+        }
+        bytes = front;
+    }
+    bytes.iter().rposition(|&b| b == b'.')
 }
 
 /// Text before and behind the `{name}` of a label; `None` if the label is fixed.
@@ -237,6 +300,22 @@ mod tests {
         for (name, host, expected) in cases {
             let found = tree.find(host).map(|h| (h.number, h.open));
             assert_eq!(found, *expected, "{name}: {host}");
+        }
+    }
+
+    #[test]
+    fn the_last_dot_is_found_wherever_it_is() {
+        for length in 0..40 {
+            for at in 0..length {
+                // Neighbours of the dot in every bit, a second dot before it, and high bytes.
+                for filler in [b'/', b'-', b'a', 0xae, 0x00, 0xff] {
+                    let mut bytes = vec![filler; length];
+                    assert_eq!(last_dot(&bytes), None);
+                    bytes[at / 2] = b'.';
+                    bytes[at] = b'.';
+                    assert_eq!(last_dot(&bytes), Some(at), "{bytes:?}");
+                }
+            }
         }
     }
 

@@ -32,9 +32,9 @@ pub struct Hider {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HiderKind {
-    /// DNS questions, by DoH, DoT or DoQ.
+    /// DNS questions, over HTTPS, TLS or QUIC (RFC 8484, 7858, 9250).
     EncryptedDns,
-    /// Server names, by encrypted_client_hello.
+    /// Server names (RFC 9849).
     EchPublicName,
     /// Everything behind a cloud proxy that the organisation itself uses.
     SecurityEdge,
@@ -82,12 +82,13 @@ impl Network {
         Self::build(&source::embedded(is_network_file))
     }
 
-    /// The tables of a folder; empty if the folder has no `network/`.
+    /// The tables of a folder; the embedded ones if the folder has no `network/`.
     ///
     /// # Errors
     /// Names file and line of the first thing that is wrong.
     pub fn from_dir(dir: &Path) -> Result<Self, CatalogueError> {
-        Self::build(&source::from_dir(dir, is_network_file)?)
+        let files = source::from_dir(dir, is_network_file)?;
+        if files.is_empty() { Self::embedded() } else { Self::build(&files) }
     }
 
     /// What hides behind a host name in plain form.
@@ -113,11 +114,8 @@ impl Network {
     }
 
     fn build(files: &[File]) -> Result<Self, CatalogueError> {
-        let mut network = Self {
-            hiders: Vec::new(),
-            names: LabelTree::default(),
-            addresses: HashMap::new(),
-        };
+        let mut network =
+            Self { hiders: Vec::new(), names: LabelTree::default(), addresses: HashMap::new() };
         for file in files {
             let raw: RawFile = file.parse()?;
             for hider in raw.hider {
@@ -138,7 +136,8 @@ impl Network {
         for (kind, names) in [(Kind::Exact, &raw.exact), (Kind::Suffix, &raw.suffix)] {
             for name in names {
                 let text = name.get_ref();
-                super::catalog::check_pattern(text, kind).map_err(|m| file.error(name.span(), m))?;
+                super::catalog::check_pattern(text, kind)
+                    .map_err(|m| file.error(name.span(), m))?;
                 if !self.names.insert(text, kind, number) {
                     return Err(file.error(name.span(), format!("{text:?} is there already")));
                 }

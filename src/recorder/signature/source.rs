@@ -51,7 +51,7 @@ impl File {
     /// Line of a byte range, from 1.
     pub fn line(&self, at: Range<usize>) -> usize {
         let before = self.text.as_bytes().get(..at.start).unwrap_or_default();
-        1 + before.iter().filter(|&&b| b == b'\n').count()
+        before.split(|&b| b == b'\n').count()
     }
 }
 
@@ -76,7 +76,8 @@ pub(super) fn from_dir(dir: &Path, wanted: fn(&str) -> bool) -> Result<Vec<File>
             let path = entry.map_err(|e| unreadable(&folder, &e.to_string()))?.path();
             let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
             let name = format!("{prefix}{name}");
-            if !name.ends_with(".toml") || !wanted(&name) {
+            let toml = path.extension().is_some_and(|e| e == "toml");
+            if !toml || !wanted(&name) {
                 continue;
             }
             if files.len() >= FILES_MAX {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use super::schema;
 use super::Error;
+use super::schema;
 
 /// Read and written by the owner alone: the store names people.
 const MODE: u32 = 0o600;
@@ -132,7 +132,8 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
             };
             let io = |source| Error::File { path: folder.to_owned(), source };
             let folder = std::fs::canonicalize(folder).map_err(io)?;
-            let name = path.file_name().ok_or_else(|| Error::NotAStore { path: path.to_owned() })?;
+            let name =
+                path.file_name().ok_or_else(|| Error::NotAStore { path: path.to_owned() })?;
             Ok(folder.join(name))
         }
         Err(source) => Err(Error::File { path: path.to_owned(), source }),

@@ -26,7 +26,7 @@ pub use retention::{Retained, Retention};
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::recorder::alert::Rules;
 use crate::recorder::store::rows::{InputRow, InputRows};
@@ -102,7 +102,7 @@ impl Store {
         let (conn, opened) = match open_checked(&lock, &options) {
             Ok(open) => open,
             Err(e) => {
-                if matches!(e, Error::NotAStore { .. }) {
+                if matches!(e, Error::NotAStore { .. } | Error::File { .. }) {
                     lock.give_up();
                 }
                 return Err(e);
@@ -225,7 +225,9 @@ impl Answers {
             Err(e) if e.is_damage() && file::is_known(path) => Err(Error::Damaged { path: at() }),
             Err(e) if e.is_damage() => Err(Error::NotAStore { path: at() }),
             Err(e) => Err(e),
-            Ok((_, (id, _))) if id != schema::APPLICATION_ID => Err(Error::NotAStore { path: at() }),
+            Ok((_, (id, _))) if id != schema::APPLICATION_ID => {
+                Err(Error::NotAStore { path: at() })
+            }
             Ok((_, (_, found))) if found > known => Err(Error::Newer { path: at(), found, known }),
             Ok((_, (_, found))) if found < known => Err(Error::Older { path: at(), found, known }),
             Ok((conn, _)) => Ok(Answers { conn }),
@@ -238,16 +240,18 @@ impl Answers {
 fn open_to_read(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
-    match schema::version(&conn) {
-        Err(Error::Sqlite(e))
-            if e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen)
-                && !file::beside(path, "-wal").exists() =>
-        {
-            let uri = file::uri(path);
-            Ok(Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?)
-        }
-        _ => Ok(conn),
+    let needs_shared_memory = matches!(
+        schema::version(&conn),
+        Err(Error::Sqlite(e)) if matches!(
+            e.sqlite_error_code(),
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+        )
+    );
+    if !needs_shared_memory || file::beside(path, "-wal").exists() {
+        return Ok(conn);
     }
+    let uri = file::uri(path);
+    Ok(Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?)
 }
 
 fn require_sqlite() -> Result<(), Error> {

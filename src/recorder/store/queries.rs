@@ -191,6 +191,8 @@ impl Answers {
     /// # Errors
     /// If the store cannot be read.
     pub fn summary(&self, scope: &Scope) -> Result<Summary, Error> {
+        // One snapshot for all of it, while another process may be writing.
+        let _snapshot = self.conn.unchecked_transaction()?;
         let mut tally = Tally::default();
         self.tally_usage(scope, &mut tally)?;
         self.tally_sessions(scope, &mut tally)?;

@@ -221,7 +221,8 @@ fn forget(
     if !any {
         return Ok((0, false));
     }
-    let rows = tx.query_row(&format!("SELECT count(*) FROM {name}"), [], |r| r.get::<_, Count>(0))?;
+    let rows =
+        tx.query_row(&format!("SELECT count(*) FROM {name}"), [], |r| r.get::<_, Count>(0))?;
     let most = rows.0.div_ceil(PASS_PART).max(PASS_ROWS_MIN);
     let sql = format!(
         "DELETE FROM {name} WHERE ({key}) IN (SELECT {key} {old} ORDER BY {age}, {key} LIMIT :most)"

@@ -118,7 +118,8 @@ fn back_up(conn: &Connection, path: &Path, version_kept: i64) -> Result<PathBuf,
 
 /// Every table with its number of rows, in order of name.
 fn table_sizes(conn: &Connection) -> Result<Vec<(String, i64)>, Error> {
-    let mut names = conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")?;
+    let mut names =
+        conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")?;
     let names = names.query_map([], |r| r.get(0))?.collect::<Result<Vec<String>, _>>()?;
     names
         .into_iter()

@@ -18,7 +18,7 @@ use crate::types::{MacAddr, Timestamp};
 /// Coverage row that counts candidates beyond [`CANDIDATES_MAX`].
 const CANDIDATES_LEFT_OUT: &str = "candidates_beyond_cap";
 
-/// Store counter of alerts that a cool-down held back.
+/// Store counter of findings whose alert a cool-down held back.
 const ALERTS_COOLED: &str = "alerts_held_by_cooldown";
 
 /// What becomes of the rows that the input has already.
@@ -478,8 +478,7 @@ impl Writer<'_> {
             f.first_seen,
             f.last_seen,
         ])?;
-        self.tx
-            .execute("UPDATE finding SET revision = ?2 WHERE id = ?1", params![id, revision])?;
+        self.tx.execute("UPDATE finding SET revision = ?2 WHERE id = ?1", params![id, revision])?;
         Ok(())
     }
 
@@ -489,11 +488,12 @@ impl Writer<'_> {
                 self.tx.execute("DELETE FROM evidence WHERE finding = ?1", [id])?;
                 0
             }
-            Mode::Add => self
-                .tx
-                .prepare_cached("SELECT count(*) FROM evidence WHERE finding = ?1")?
-                .query_row([id], |r| r.get::<_, Count>(0))?
-                .0,
+            Mode::Add => {
+                self.tx
+                    .prepare_cached("SELECT count(*) FROM evidence WHERE finding = ?1")?
+                    .query_row([id], |r| r.get::<_, Count>(0))?
+                    .0
+            }
         };
         let room = EVIDENCE_MAX.saturating_sub(usize::try_from(kept).unwrap_or(EVIDENCE_MAX));
         for (item, number) in new.evidence.iter().take(room).zip(kept..) {
@@ -581,7 +581,8 @@ impl Writer<'_> {
             let decision = alert::decide(rules, &finding, &memory);
             self.remember(&about, Rule::FirstUse, finding.last_seen)?;
             self.remember(&about, Rule::NewUser, finding.last_seen)?;
-            if decision.cooling {
+            // Once a finding, not once for each time that it grows.
+            if decision.cooling && finding.revision == 1 {
                 self.count(ALERTS_COOLED, 1)?;
             }
             if decision.rules.is_empty() {
@@ -772,8 +773,7 @@ fn added(stored: &Finding, new: &Finding) -> Finding {
 /// last packet too if `volume_apart`.
 fn same_but(a: &Finding, b: &Finding, volume_apart: bool) -> bool {
     let plain = |f: &Finding| {
-        let mut f =
-            Finding { revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
+        let mut f = Finding { revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
         if volume_apart {
             (f.bytes_up, f.bytes_down, f.flows, f.last_seen) = (0, 0, 0, Timestamp(0));
         }

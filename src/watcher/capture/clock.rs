@@ -34,7 +34,7 @@ impl Clock {
     /// frames left suffice as witnesses; otherwise a jump at the very end waits for the next call.
     pub fn stamp(&mut self, frames: &mut [Frame], last: bool) {
         let mut rest = frames;
-        let Some(mut now) = self.now.or_else(|| earliest(rest)) else { return };
+        let Some(mut now) = self.now.or_else(|| start(rest)) else { return };
         while let [frame, after @ ..] = rest {
             let ahead = frame.time.since(now);
             if frame.time < now {
@@ -62,15 +62,28 @@ fn confirm(time: Timestamp, after: &[Frame], last: bool) -> Option<Timestamp> {
     enough.then(|| after.iter().take(WITNESSES).map(|f| f.time).fold(time, Timestamp::min))
 }
 
-/// Where time starts: the earliest of the first few frames, because a first stamp that lies far
-/// in the future would make time stand still.
-fn earliest(frames: &[Frame]) -> Option<Timestamp> {
-    frames.iter().take(WITNESSES.saturating_add(1)).map(|f| f.time).min()
+/// Where time starts: at the first frame that does not lie ahead of most of its witnesses, for
+/// a first stamp far in the future would make time stand still.
+fn start(frames: &[Frame]) -> Option<Timestamp> {
+    let first = frames.first()?.time;
+    let mut rest = frames.get(..WITNESSES.saturating_add(1)).unwrap_or(frames);
+    while let [frame, after @ ..] = rest {
+        let before = after.iter().filter(|f| f.time < frame.time).count();
+        if before <= after.len().div_euclid(2) {
+            return Some(frame.time);
+        }
+        rest = after;
+    }
+    Some(first)
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests may overflow and fail")]
 mod tests {
     use super::*;
+
+    /// Name, seconds, sensor time at the end, and the three counts.
+    type Case = (&'static str, Vec<i64>, i64, [u64; 3]);
 
     const DAY: i64 = 86_400;
     const YEAR: i64 = 365 * DAY;
@@ -105,7 +118,6 @@ mod tests {
             times
         };
         let y2106 = i64::from(u32::MAX) - START;
-        type Case = (&'static str, Vec<i64>, i64, [u64; 3]);
         let cases: [Case; 12] = [
             ("steady", steady(0, 20).collect(), 19, [0, 0, 0]),
             ("one frame in 2106", with(5, y2106), 19, [0, 0, 1]),

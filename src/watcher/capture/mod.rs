@@ -43,9 +43,6 @@ const BLOCK_BYTES: usize = CHUNK / 2;
 const BLOCK_CHUNKS: usize = 1024;
 const _: () = assert!(BLOCK_CHUNKS < EXTRA_CHUNK as usize);
 
-/// Octets that a record takes in a file besides its frame, for the size of a block.
-const RECORD_HEADER: usize = 16;
-
 /// How the inputs are to be read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -153,7 +150,7 @@ pub struct Inputs {
 /// Which frames are wanted.
 struct Selection {
     since: Timestamp,
-    until: Timestamp,
+    until: Option<Timestamp>,
     filter: Option<Filter>,
 }
 
@@ -187,7 +184,7 @@ impl Inputs {
         let filter = options.filter.as_deref().map(Filter::new).transpose();
         let selection = Selection {
             since: options.since.unwrap_or_default(),
-            until: options.until.unwrap_or(Timestamp(u64::MAX)),
+            until: options.until,
             filter: filter.map_err(OpenError::Filter)?,
         };
         let named = list(paths).map_err(OpenError::TooMany)?;
@@ -240,10 +237,6 @@ impl Inputs {
             }
             let Some((turn, limit)) = self.turn() else { break };
             octets = octets.saturating_add(self.hand_out(turn, limit, block));
-        }
-        for frame in &mut block.frames {
-            self.now = self.now.max(frame.now);
-            frame.now = self.now;
         }
         block.now = self.now;
         block.index = self.blocks;
@@ -377,12 +370,16 @@ impl Inputs {
         let frames = active.frames.get(active.next..).unwrap_or_default();
         let input = active.input;
         // The first always goes, whatever the limit says, so that every turn moves on.
-        let run = frames.iter().skip(1).take_while(|f| (f.now, input) < limit).count();
-        let run = run.saturating_add(1);
+        let ahead = |f: &&Frame| (f.now, input) < limit;
+        let run = match frames.last() {
+            Some(last) if ahead(&last) => frames.len(),
+            _ => frames.iter().skip(1).take_while(ahead).count().saturating_add(1),
+        };
         let taken = frames.get(..run).unwrap_or_default();
-        let octets = taken.iter().fold(0_usize, |sum, f| {
-            sum.saturating_add(f.captured as usize).saturating_add(RECORD_HEADER)
-        });
+        let (Some(first), Some(last)) = (taken.first(), taken.last()) else { return 0 };
+        let end = last.offset.saturating_add(last.captured);
+        let octets = end.saturating_sub(first.offset) as usize;
+        let (first, last) = (first.now.max(self.now), last.now.max(self.now));
         if block.frames.is_empty() && active.next == 0 && run == active.frames.len() {
             // The usual case: one large file. Nothing is copied; its chunk is number 0.
             std::mem::swap(&mut block.frames, &mut active.frames);
@@ -394,14 +391,17 @@ impl Inputs {
         if active.head().is_none() {
             active.chunk = None;
         }
-        let span = (block.frames.first(), block.frames.last());
-        if let (Some(report), (Some(_), Some(last))) =
-            (self.reports.get_mut(usize::from(input)), span)
-        {
+        if first == self.now {
+            // An input that had to wait for its turn may lie behind.
             let from = block.frames.len().saturating_sub(run);
-            let first = block.frames.get(from).map(|f| f.now);
-            report.first = report.first.or(first);
-            report.last = Some(last.now);
+            for frame in block.frames.get_mut(from..).unwrap_or_default() {
+                frame.now = frame.now.max(self.now);
+            }
+        }
+        self.now = last;
+        if let Some(report) = self.reports.get_mut(usize::from(input)) {
+            report.first = report.first.or(Some(first));
+            report.last = Some(last);
         }
         octets
     }
@@ -409,7 +409,7 @@ impl Inputs {
     /// Writes the report of an input that has ended.
     fn retire(&mut self, mut active: Active) {
         let source = &mut active.source;
-        let digest = source.digest(&mut self.pool);
+        let digest = source.digest();
         let Some(report) = self.reports.get_mut(usize::from(active.input)) else { return };
         report.state = InputState::Read;
         report.digest = digest;
@@ -452,7 +452,8 @@ impl Active {
 
 /// `true` if a frame that lies in `chunk` is wanted.
 fn selected(selection: &mut Selection, frame: &Frame, chunk: &[u8]) -> bool {
-    if frame.time < selection.since || frame.time >= selection.until {
+    let late = selection.until.is_some_and(|until| frame.time >= until);
+    if frame.time < selection.since || late {
         return false;
     }
     let Some(filter) = &mut selection.filter else { return true };

@@ -230,8 +230,7 @@ impl Walker {
     /// Appends the frames of all whole records in `bytes`, and says how far that went and why no
     /// further.
     pub fn walk(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> (usize, Stop) {
-        let before = frames.len();
-        let end = match &mut self.kind {
+        match &mut self.kind {
             Kind::PcapStart(variant) => {
                 let variant = *variant;
                 match pcap_header(variant, bytes) {
@@ -248,10 +247,7 @@ impl Walker {
                 self.pcap_records(pcap, bytes, 0, frames)
             }
             Kind::Pcapng(_) => self.blocks(bytes, frames),
-        };
-        let new = frames.get(before..).unwrap_or_default();
-        self.wire = new.iter().fold(self.wire, |sum, f| sum.saturating_add(u64::from(f.wire)));
-        end
+        }
     }
 
     fn pcap_records(
@@ -289,14 +285,16 @@ impl Walker {
             let time = u64::from(seconds)
                 .wrapping_mul(Timestamp::SECOND)
                 .wrapping_add(u64::from(fraction).wrapping_mul(u64::from(unit)));
+            let wire = wire.max(captured);
             self.frames = self.frames.wrapping_add(1);
+            self.wire = self.wire.wrapping_add(u64::from(wire));
             frames.push(Frame {
                 time: Timestamp(time),
                 now: Timestamp(time),
                 number: self.frames,
                 offset: u32_of(start),
                 captured,
-                wire: wire.max(captured),
+                wire,
                 chunk: 0,
                 input: self.input,
                 link: pcap.link,
@@ -386,14 +384,16 @@ impl Walker {
             return Err(fault(at, "packet longer than its block"));
         }
         self.time = time;
+        let wire = wire.max(captured);
         self.frames = self.frames.saturating_add(1);
+        self.wire = self.wire.saturating_add(u64::from(wire));
         frames.push(Frame {
             time,
             now: time,
             number: self.frames,
             offset: u32_of(at).saturating_add(8).saturating_add(skip),
             captured,
-            wire: wire.max(captured),
+            wire,
             chunk: 0,
             input: self.input,
             link: interface.link,

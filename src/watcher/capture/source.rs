@@ -260,26 +260,14 @@ impl Source {
 
     /// Reads on to the end of a regular file for the sake of its digest. Nothing for a pipe that
     /// was left early, or a file that cannot be read on.
-    pub fn digest(&mut self, pool: &mut Pool) -> Option<u128> {
-        let mut scratch = pool.take(CHUNK);
-        let regular = self.regular;
-        let raw = self.stream.raw();
-        // A decoder stops at its own end; even a sound file may have octets behind it.
-        if regular || self.fault.is_none() {
-            let buffer = Arc::get_mut(&mut scratch)?;
-            loop {
-                let (read, error) = read_full(raw, buffer);
-                if error.is_some() {
-                    return None;
-                }
-                if read < buffer.len() {
-                    break;
-                }
-            }
+    pub fn digest(&mut self) -> Option<u128> {
+        if !self.regular && self.fault.is_some() {
+            return None;
         }
-        let digest = raw.hasher.finish_128();
-        pool.put(scratch);
-        (regular || self.fault.is_none()).then_some(digest)
+        // A decoder stops at its own end; even a sound file may have octets behind it.
+        let raw = self.stream.raw();
+        io::copy(raw, &mut io::sink()).ok()?;
+        Some(raw.hasher.finish_128())
     }
 
     /// Octets read of the file as it is stored.

@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Continues inside a datagram put together from fragments.
-    pub fn inside(mut self, ip: Ip, depth: u8) -> Self {
+    pub fn in_datagram(mut self, ip: Ip, depth: u8) -> Self {
         self.ip = ip;
         self.depth = depth;
         self
@@ -261,15 +261,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes a wrapping; too many are the end.
-    pub fn unwrap(&mut self, wrapping: Wrapping) -> Result<(), Fate> {
+    pub fn take_off(&mut self, wrapping: Wrapping) -> Result<(), Fate> {
         self.wrappings.insert(wrapping);
         self.depth = self.depth.saturating_add(1);
         if self.depth > WRAPPINGS_MAX { Err(Fate::DepthLimit) } else { Ok(()) }
     }
 
     /// One more wrapping off, then `layer`.
-    pub fn into(&mut self, wrapping: Wrapping, layer: Layer) -> Step {
-        self.unwrap(wrapping)?;
+    pub fn enter(&mut self, wrapping: Wrapping, layer: Layer) -> Step {
+        self.take_off(wrapping)?;
         Ok(Next::Layer(layer))
     }
 
@@ -404,7 +404,7 @@ impl<'a> Walk<'a> {
             17 => self.udp(),
             4 | 41 => {
                 self.keep_outer(self.packet(protocol, 0, 0, self.at));
-                self.into(Wrapping::IpInIp, if protocol == 4 { Layer::V4 } else { Layer::V6 })
+                self.enter(Wrapping::IpInIp, if protocol == 4 { Layer::V4 } else { Layer::V6 })
             }
             47 => {
                 self.keep_outer(self.packet(protocol, 0, 0, self.at));
@@ -423,7 +423,7 @@ impl<'a> Walk<'a> {
             97 => {
                 self.keep_outer(self.packet(protocol, 0, 0, self.at));
                 self.skip(2, TAG)?;
-                self.into(Wrapping::EtherIp, Layer::Ethernet)
+                self.enter(Wrapping::EtherIp, Layer::Ethernet)
             }
             137 => {
                 self.keep_outer(self.packet(protocol, 0, 0, self.at));

@@ -70,8 +70,15 @@ impl Decoder {
         let straight = self.options.exclude.is_empty();
         // Counted in registers; the array is touched once a block.
         let (mut plain, mut tagged) = (0_u64, 0_u64);
+        let mut chunk = (u16::MAX, [].as_slice());
+        out.packets.reserve(block.frames.len());
         for (frame, index) in block.frames.iter().zip(0_u32..) {
-            let bytes = block.bytes(frame);
+            if frame.chunk != chunk.0 {
+                let octets = block.chunks.get(usize::from(frame.chunk));
+                chunk = (frame.chunk, octets.map_or([].as_slice(), |c| c.as_slice()));
+            }
+            let rest = chunk.1.get(frame.offset as usize..).unwrap_or_default();
+            let bytes = rest.get(..frame.captured as usize).unwrap_or_default();
             let place = Place { chunk: frame.chunk, offset: frame.offset, frame: index };
             let wire = (frame.wire as usize).max(bytes.len());
             if straight
@@ -146,7 +153,7 @@ impl Decoder {
         };
         let (seed, exclude) = (self.options.hash_seed, &self.options.exclude);
         let mut walk =
-            Walk::new(seed, exclude, neighbors, place, bytes, wire).inside(ip, one.depth);
+            Walk::new(seed, exclude, neighbors, place, bytes, wire).in_datagram(ip, one.depth);
         walk.beyond_frame = !whole;
         let (end, oddity) = walk.run(Layer::Transport(one.protocol));
         walk.wrappings.count(counters);

@@ -25,7 +25,8 @@ pub const REASSEMBLY_TIMEOUT_S: u64 = 30;
 /// Datagrams in flight. At 1 % loss and 10,000 fragmented datagrams a second some 3,000 wait.
 pub const DATAGRAMS_MAX: usize = 4096;
 
-/// Octets held in all, as much as the kernel's own limit of 4 MiB for each of four name spaces.
+/// Octets held in all: four times what a Linux host allows itself (`ipfrag_high_thresh`, 4 MiB),
+/// because a tap sees the fragments of many hosts.
 pub const BYTES_MAX: usize = 16 << 20;
 
 /// Fragments of one datagram: 64 KiB in pieces of the smallest MTU hosts accept (576) is 119.

@@ -98,21 +98,21 @@ impl Walk<'_> {
             0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => {
                 let h = self.take::<4>(TAG)?;
                 self.check_vlan(u16::from_be_bytes([h[0] & 0x0f, h[1]]))?;
-                self.into(Wrapping::Vlan, Layer::Type(u16::from_be_bytes([h[2], h[3]])))
+                self.enter(Wrapping::Vlan, Layer::Type(u16::from_be_bytes([h[2], h[3]])))
             }
             0x8847 | 0x8848 => Ok(Next::Layer(Layer::Mpls)),
             0x8864 => self.pppoe(),
-            0x6558 => self.into(Wrapping::EthernetInGre, Layer::Ethernet),
+            0x6558 => self.enter(Wrapping::EthernetInGre, Layer::Ethernet),
             0x880b => Ok(Next::Layer(Layer::Ppp)),
             // Backbone service tag, then the customer's frame.
             0x88e7 => {
                 self.skip(4, TAG)?;
-                self.into(Wrapping::Pbb, Layer::Ethernet)
+                self.enter(Wrapping::Pbb, Layer::Ethernet)
             }
             // Cisco VN-Tag: 4 octets, then the ethertype.
             0x8926 => {
                 let h = self.take::<6>(TAG)?;
-                self.into(Wrapping::Vlan, Layer::Type(u16::from_be_bytes([h[4], h[5]])))
+                self.enter(Wrapping::Vlan, Layer::Type(u16::from_be_bytes([h[4], h[5]])))
             }
             0x894f => Ok(Next::Layer(Layer::Nsh)),
             0x8863 => Err(Fate::PppoeDiscovery),
@@ -138,7 +138,7 @@ impl Walk<'_> {
         }
         self.skip(if h[0] & 0x20 != 0 { 8 } else { 0 }, TAG)?;
         let ethertype = u16::from_be_bytes(*self.take::<2>(TAG)?);
-        self.into(Wrapping::Macsec, Layer::Type(ethertype))
+        self.enter(Wrapping::Macsec, Layer::Type(ethertype))
     }
 
     pub(super) fn llc(&mut self) -> Step {
@@ -159,7 +159,7 @@ impl Walk<'_> {
                     // Bridged Ethernet over ATM or frame relay (RFC 2684 §5.2).
                     [0, 0x80, 0xc2] if matches!([h[3], h[4]], [0, 1 | 7]) => {
                         self.skip(2, TAG)?;
-                        self.into(Wrapping::Capture, Layer::Ethernet)
+                        self.enter(Wrapping::Capture, Layer::Ethernet)
                     }
                     _ => Err(Fate::Llc),
                 }
@@ -179,7 +179,7 @@ impl Walk<'_> {
             return Err(Fate::PppoeDiscovery);
         }
         self.limit(usize::from(u16::from_be_bytes([h[4], h[5]])));
-        self.into(Wrapping::Pppoe, Layer::Ppp)
+        self.enter(Wrapping::Pppoe, Layer::Ppp)
     }
 
     /// PPP (RFC 1661 §2), with or without address and control fields (RFC 1662 §3.1).
@@ -213,7 +213,7 @@ impl Walk<'_> {
     pub(super) fn mpls(&mut self) -> Step {
         loop {
             let h = self.take::<4>(TAG)?;
-            self.unwrap(Wrapping::Mpls)?;
+            self.take_off(Wrapping::Mpls)?;
             if h[2] & 1 != 0 {
                 break;
             }
@@ -225,10 +225,10 @@ impl Walk<'_> {
         // A control word (RFC 4448 §4.6) begins with four zero bits.
         if nibble == 0 && self.ethernet_at(4) {
             self.skip(4, TAG)?;
-            return self.into(Wrapping::Pseudowire, Layer::Ethernet);
+            return self.enter(Wrapping::Pseudowire, Layer::Ethernet);
         }
         if self.ethernet_at(0) {
-            return self.into(Wrapping::Pseudowire, Layer::Ethernet);
+            return self.enter(Wrapping::Pseudowire, Layer::Ethernet);
         }
         Err(Fate::MplsOther)
     }
@@ -315,7 +315,7 @@ impl Walk<'_> {
         self.skip(len.saturating_sub(8), LINK)?;
         let link = u16::try_from(u32::from_le_bytes([h[4], h[5], h[6], h[7]]))
             .map_err(|_| Fate::UnknownLink)?;
-        self.into(Wrapping::Capture, Layer::Link(link))
+        self.enter(Wrapping::Capture, Layer::Link(link))
     }
 
     /// Linux netfilter log: family, version, id, then TLVs in the host's byte order.
@@ -349,7 +349,7 @@ impl Walk<'_> {
             return Err(Fate::LinkMalformed);
         }
         self.skip(len, LINK)?;
-        self.into(Wrapping::Capture, Layer::Link(link))
+        self.enter(Wrapping::Capture, Layer::Link(link))
     }
 
     // --- tunnels in IP ---
@@ -363,13 +363,13 @@ impl Walk<'_> {
         let words = |bits: &[u16]| bits.iter().filter(|&&b| has(b)).count().saturating_mul(4);
         if flags & 7 == 1 && protocol == 0x880b && has(0x2000) {
             self.skip(words(&[0x2000, 0x1000, 0x0080]), TAG)?;
-            return self.into(Wrapping::Pptp, Layer::Ppp);
+            return self.enter(Wrapping::Pptp, Layer::Ppp);
         }
         // Ethernet over IP as MikroTik has it: length, then the tunnel id.
         if flags & 7 == 1 && protocol == 0x6400 && has(0x2000) {
             let h = self.take::<4>(TAG)?;
             self.limit(usize::from(u16::from_be_bytes([h[0], h[1]])));
-            return self.into(Wrapping::EthernetInGre, Layer::Ethernet);
+            return self.enter(Wrapping::EthernetInGre, Layer::Ethernet);
         }
         // Source routes are deprecated and of no fixed length.
         if flags & 7 != 0 || has(0x4000) {
@@ -378,7 +378,7 @@ impl Walk<'_> {
         self.skip(words(&[0x8000, 0x2000, 0x1000]), TAG)?;
         match protocol {
             // ERSPAN type I has no sequence number and no header; type II has both.
-            0x88be if !has(0x1000) => self.into(Wrapping::Erspan, Layer::Ethernet),
+            0x88be if !has(0x1000) => self.enter(Wrapping::Erspan, Layer::Ethernet),
             0x88be => self.erspan(1, 8),
             0x22eb => self.erspan(2, 12),
             // WCCP: a redirect header of 4 octets, unless IP begins at once.
@@ -386,12 +386,12 @@ impl Walk<'_> {
                 if !self.ip_at(0) {
                     self.skip(4, TAG)?;
                 }
-                self.into(Wrapping::Gre, Layer::V4)
+                self.enter(Wrapping::Gre, Layer::V4)
             }
             // Aruba controllers and access points: 802.11 as it was on the air.
-            0x8200..=0x83f0 if protocol & 0x0f == 0 => self.into(Wrapping::Gre, Layer::Wlan),
+            0x8200..=0x83f0 if protocol % 16 == 0 => self.enter(Wrapping::Gre, Layer::Wlan),
             0x6558 => Ok(Next::Layer(Layer::Type(protocol))),
-            0x0600.. => self.into(Wrapping::Gre, Layer::Type(protocol)),
+            0x0600.. => self.enter(Wrapping::Gre, Layer::Type(protocol)),
             _ => Err(Fate::OtherType),
         }
     }
@@ -405,7 +405,7 @@ impl Walk<'_> {
         let last = self.peek::<1>(header.saturating_sub(1)).map_or(0, |[b]| *b);
         let optional = if version == 2 && last & 1 != 0 { 8 } else { 0 };
         self.skip(header.saturating_add(optional), TAG)?;
-        self.into(Wrapping::Erspan, Layer::Ethernet)
+        self.enter(Wrapping::Erspan, Layer::Ethernet)
     }
 
     /// Network service header (RFC 8300 §2).
@@ -423,7 +423,7 @@ impl Walk<'_> {
             5 => Layer::Mpls,
             _ => return Err(Fate::OtherType),
         };
-        self.into(Wrapping::Nsh, layer)
+        self.enter(Wrapping::Nsh, layer)
     }
 
     // --- tunnels in UDP ---
@@ -452,7 +452,7 @@ impl Walk<'_> {
         Some(self.skip(skip, TAG).and_then(|()| match wrapping {
             // Counted label by label.
             Wrapping::Mpls => Ok(Next::Layer(layer)),
-            _ => self.into(wrapping, layer),
+            _ => self.enter(wrapping, layer),
         }))
     }
 
@@ -567,7 +567,7 @@ impl Walk<'_> {
                 return None;
             }
             return Some(
-                self.skip(header, TAG).and_then(|()| self.into(Wrapping::Capwap, Layer::Ethernet)),
+                self.skip(header, TAG).and_then(|()| self.enter(Wrapping::Capwap, Layer::Ethernet)),
             );
         }
         // Some controllers swap the two octets of the frame control field; there it cannot be
@@ -581,10 +581,10 @@ impl Walk<'_> {
                 .saturating_add(if flags & 3 == 3 { 6 } else { 0 })
                 .saturating_add(if subtype & 8 != 0 { 2 } else { 0 });
             return (subtype & 4 == 0 && self.peek::<3>(header) == Some(&[0xaa, 0xaa, 3])).then(
-                || self.skip(header, TAG).and_then(|()| self.into(Wrapping::Capwap, Layer::Llc)),
+                || self.skip(header, TAG).and_then(|()| self.enter(Wrapping::Capwap, Layer::Llc)),
             );
         }
-        Some(self.skip(header, TAG).and_then(|()| self.into(Wrapping::Capwap, Layer::Wlan)))
+        Some(self.skip(header, TAG).and_then(|()| self.enter(Wrapping::Capwap, Layer::Wlan)))
     }
 
     // --- plausibility ---

@@ -5,7 +5,8 @@
 //! To add a protocol: one line in [`probe`], one arm in [`Parser`].
 
 use super::{
-    DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, quic, tls,
+    DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, http1, http2, kerberos,
+    local, ntlm, quic, socks, starttls, tls,
 };
 use crate::types::Direction;
 use crate::watcher::wire::ParseError;
@@ -39,8 +40,32 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
         let server = bytes.first() == Some(&22) && bytes.get(5) == Some(&2);
         return Verdict::Is(Protocol::Tls, if server { Down } else { Up });
     }
-    if port == 53 {
+    if ask(http2::looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::Http2, Up);
+    }
+    if ask(http1::looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::Http1, Up);
+    }
+    if ask(http1::looks_like(Down, bytes)) {
+        return Verdict::Is(Protocol::Http1, Down);
+    }
+    if ask(socks::proxy_looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::ProxyHeader, Up);
+    }
+    if ask(socks::looks_like(Up, bytes)) {
+        return Verdict::Is(Protocol::Socks, Up);
+    }
+    if ntlm::looks_like(bytes) {
+        return Verdict::Is(Protocol::Ntlm, from);
+    }
+    if port == 53 && ask(dns::tcp_looks_like(bytes)) {
         return Verdict::Is(Protocol::Dns, from);
+    }
+    if port == 88 {
+        return Verdict::Is(Protocol::Kerberos, from);
+    }
+    if ask(starttls::looks_like(from, bytes)) {
+        return Verdict::Is(Protocol::StartTls, from);
     }
     if undecided && bytes.len() < PROBE_MAX { Verdict::Undecided } else { Verdict::Nobody }
 }
@@ -64,8 +89,12 @@ pub fn datagram_protocol(client_port: u16, server_port: u16) -> Option<Protocol>
 pub fn datagram(protocol: Protocol, from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Then {
     match protocol {
         Protocol::Dns => dns::Dns::default().datagram(from, bytes, out),
+        Protocol::Mdns => local::Mdns.datagram(from, bytes, out),
+        Protocol::Llmnr => local::Llmnr.datagram(from, bytes, out),
+        Protocol::Nbns => local::Nbns.datagram(from, bytes, out),
         Protocol::Dhcp => dhcp::Dhcp.datagram(from, bytes, out),
         Protocol::Dhcp6 => dhcp::Dhcp6.datagram(from, bytes, out),
+        Protocol::Kerberos => kerberos::Kerberos::default().datagram(from, bytes, out),
         _ => Then::Done,
     }
 }
@@ -80,14 +109,21 @@ pub enum Parser {
     /// TLS.
     Tls(tls::Tls),
     /// Clear text that may turn to TLS.
+    StartTls(starttls::StartTls),
     /// HTTP/1.
+    Http1(Box<http1::Http1>),
     /// HTTP/2.
+    Http2(Box<http2::Http2>),
     /// DNS over TCP.
     Dns(dns::DnsTcp),
     /// SOCKS.
+    Socks(socks::Socks),
     /// PROXY header.
+    ProxyHeader(socks::ProxyHeader),
     /// Kerberos over TCP.
+    Kerberos(kerberos::KerberosTcp),
     /// NTLM in SMB.
+    Ntlm(ntlm::Ntlm),
     /// QUIC.
     Quic(Box<quic::Quic>),
 }
@@ -97,7 +133,14 @@ impl Parser {
     pub fn new(protocol: Option<Protocol>, port: u16) -> Parser {
         match protocol {
             Some(Protocol::Tls) => Parser::Tls(tls::Tls::default()),
+            Some(Protocol::StartTls) => Parser::StartTls(starttls::StartTls::default()),
+            Some(Protocol::Http1) => Parser::Http1(Box::default()),
+            Some(Protocol::Http2) => Parser::Http2(Box::default()),
             Some(Protocol::Dns) => Parser::Dns(dns::DnsTcp::default()),
+            Some(Protocol::Socks) => Parser::Socks(socks::Socks::default()),
+            Some(Protocol::ProxyHeader) => Parser::ProxyHeader(socks::ProxyHeader::default()),
+            Some(Protocol::Kerberos) => Parser::Kerberos(kerberos::KerberosTcp),
+            Some(Protocol::Ntlm) => Parser::Ntlm(ntlm::Ntlm::default()),
             Some(Protocol::Quic) => Parser::Quic(Box::default()),
             _ => Parser::Probing { port },
         }
@@ -108,7 +151,14 @@ impl Parser {
         match self {
             Parser::Probing { .. } => "probe",
             Parser::Tls(_) => "tls",
+            Parser::StartTls(_) => "starttls",
+            Parser::Http1(_) => "http1",
+            Parser::Http2(_) => "http2",
             Parser::Dns(_) => "dns",
+            Parser::Socks(_) => "socks",
+            Parser::ProxyHeader(_) => "proxy",
+            Parser::Kerberos(_) => "kerberos",
+            Parser::Ntlm(_) => "ntlm",
             Parser::Quic(_) => "quic",
         }
     }
@@ -116,7 +166,14 @@ impl Parser {
     fn stream(&mut self) -> Option<&mut dyn StreamParser> {
         Some(match self {
             Parser::Tls(p) => p,
+            Parser::StartTls(p) => p,
+            Parser::Http1(p) => p.as_mut(),
+            Parser::Http2(p) => p.as_mut(),
             Parser::Dns(p) => p,
+            Parser::Socks(p) => p,
+            Parser::ProxyHeader(p) => p,
+            Parser::Kerberos(p) => p,
+            Parser::Ntlm(p) => p,
             Parser::Probing { .. } | Parser::Quic(_) => return None,
         })
     }

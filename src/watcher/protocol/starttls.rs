@@ -103,8 +103,9 @@ pub struct StartTls {
     asked: bool,
     /// The client's hello waits for that reply.
     holding: bool,
-    /// The server's side was heard and has no hole.
+    /// The server said something.
     server_heard: bool,
+    /// The server's side has a hole.
     server_lost: bool,
     /// Bytes at the front of a unit that were searched for its end already.
     searched: [usize; 2],
@@ -183,13 +184,14 @@ impl StartTls {
     fn step(&mut self, from: Direction, rest: &[u8], out: &mut Out<'_>) -> Parsed<Step> {
         let more = Ok(Step::Stop(Then::Need(rest.len().saturating_add(1))));
         let Some(&first) = rest.first() else { return more };
-        let dialect = match (self.dialect, opening(from, rest)) {
-            (Some(known), _) | (None, Opening::Of(known)) => known,
-            (None, Opening::Unknown) if rest.len() >= OPENING_MAX => {
+        let opening = self.dialect.map_or_else(|| opening(from, rest), Opening::Of);
+        let dialect = match opening {
+            Opening::Of(dialect) => dialect,
+            Opening::Unknown if rest.len() >= OPENING_MAX => {
                 return Err(ParseError::invalid("greeting"));
             }
             // What the other direction says may tell.
-            (None, _) => return more,
+            Opening::Unknown | Opening::Open => return more,
         };
         self.dialect = Some(dialect);
         self.server_heard |= from == Down;
@@ -490,13 +492,12 @@ fn replies_in_line(line: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may panic")]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tls::tests::{Dice, Offer, Player, server_hello};
+    use super::super::tls::sample::{Conversation, Dice, Offer, Player, server_hello};
     use super::*;
-
-    type Conversation = Vec<(Direction, Vec<u8>)>;
 
     /// What a client's hello and its answer say.
     const SAID: [&str; 2] = ["chat.example 0303 [] t12d030100", "server 0303"];
