@@ -155,6 +155,13 @@ impl Document {
     }
 }
 
+impl Place {
+    /// A line that is not at hand to be shown; 0 for the whole file.
+    pub fn line(file: &str, line: usize) -> Self {
+        Self { file: Arc::from(file), line, column: 1, shown: String::new(), width: 1 }
+    }
+}
+
 /// `text` without control characters, cut to `max` characters.
 fn plain(text: &str, max: usize) -> String {
     let plain = |c: char| match c {

@@ -1,1 +1,478 @@
 //! File and flags to one validated configuration.
+//!
+//! In: `shadowtap.toml` and what it includes, flags. Out: [`Config`], and the options of each
+//! room made of it. Never: is seen by a room; goes on with a value that makes no sense.
+//! Limits: each setting's range stands where it is read, its reason in the embedded file.
+
+mod layers;
+
+use std::env;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+pub use crate::written::ConfigError;
+pub use layers::{DEFAULTS, Flag, Origin, Setting, Value};
+
+use crate::recorder::alert::Rules;
+use crate::recorder::desk::Rulebook;
+use crate::recorder::policy::{Policy, PolicyBuilder};
+use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network};
+use crate::recorder::store::{Options as StoreOptions, Retention};
+use crate::sensor::{self, WATCHERS_MAX};
+use crate::types::MacAddr;
+use crate::watcher::decode::{DecodeOptions, Exclude};
+use crate::watcher::flow::{Limits as FlowLimits, SHARDS};
+use crate::written::{Document, Place, Problem, Problems, mac, network};
+use layers::Layers;
+
+/// Environment variable that names the file.
+pub const FILE_VARIABLE: &str = "SHADOWTAP_CONFIG";
+
+/// Name of the file, where nothing else is said.
+pub const FILE_NAME: &str = "shadowtap.toml";
+
+/// Seed of flow hashes for files, so that equal input gives equal output; live, a sensor takes a
+/// random one, so that nobody can aim at a shard.
+pub const OFFLINE_SEED: u64 = 0x5ead_0077_a900_0001;
+
+/// Largest number of flows: the table's indices are 32 bits wide over all shards.
+const FLOWS_MAX: u64 = 1 << 28;
+
+/// Longest time in seconds that makes sense for a pause: thirty days.
+const PAUSE_MAX_S: u64 = 30 * 86_400;
+
+/// Longest time that rows stay, in days: a century.
+const DAYS_MAX: u64 = 36_500;
+
+/// Everything that can be set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whom the sensor watches.
+    pub scope: Scope,
+    /// Caps and timeouts.
+    pub limits: Limits,
+    /// Upload in bytes a flow that makes a use `bulk`.
+    pub bulk_bytes: u64,
+    /// Where the policy stands.
+    pub policy: PolicySource,
+    /// Folder that replaces the built-in catalogue.
+    pub signatures_dir: Option<PathBuf>,
+    /// When a finding becomes an alert.
+    pub alerts: Rules,
+    /// What is kept.
+    pub store: StoreSettings,
+    /// Every setting with its origin, in the order of the embedded file.
+    pub settings: Vec<Setting>,
+    /// Files read, included ones first.
+    pub files: Vec<Arc<str>>,
+}
+
+/// Whom the sensor watches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Networks whose hosts are ours; empty for the private ranges.
+    pub own_networks: Vec<(IpAddr, u8)>,
+    /// Networks that are not looked at.
+    pub exclude_networks: Vec<(IpAddr, u8)>,
+    /// VLANs that are not looked at.
+    pub exclude_vlans: Vec<u16>,
+    /// Link addresses that are not looked at.
+    pub exclude_macs: Vec<MacAddr>,
+}
+
+/// Caps over all shards together, and seconds of silence after which a flow is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Watchers; 0 for one a core.
+    pub threads: usize,
+    /// Flows of one address family.
+    pub flows_max: usize,
+    /// Flows being read or named at once.
+    pub named_flows_max: usize,
+    /// Bytes that streams may hold.
+    pub stream_bytes_max: usize,
+    /// TCP without a name, in seconds.
+    pub tcp_idle_s: u64,
+    /// TCP with a name, in seconds.
+    pub named_idle_s: u64,
+    /// TCP that nobody answered, in seconds.
+    pub unanswered_s: u64,
+    /// TCP after FIN or RST, in seconds.
+    pub closed_s: u64,
+    /// UDP, in seconds.
+    pub udp_idle_s: u64,
+    /// One question and one answer, in seconds.
+    pub datagram_idle_s: u64,
+}
+
+/// Where the policy stands.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySource {
+    /// A file of its own.
+    pub file: Option<PathBuf>,
+    /// Where `file` was set, if in a file.
+    named_at: Option<Place>,
+    /// Configuration files, some of which may hold rules.
+    pub inline: Vec<Document>,
+}
+
+/// What is kept.
+#[derive(Clone, Debug, Default)]
+pub struct StoreSettings {
+    /// The store; `None` to keep nothing.
+    pub file: Option<PathBuf>,
+    /// Size in bytes that it keeps to.
+    pub size_max_bytes: u64,
+    /// How long rows stay.
+    pub retention: Retention,
+}
+
+impl Config {
+    /// The configuration of the file at `path`; without a path, of the file that
+    /// [`FILE_VARIABLE`] names; else of [`FILE_NAME`] in this folder, if it belongs to the user
+    /// or to root; else the defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, by file and line.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        Self::load_with(path, &[])
+    }
+
+    /// The same under flags, which come last and override.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, by file and line or flag.
+    pub fn load_with(path: Option<&Path>, flags: &[Flag]) -> Result<Config, ConfigError> {
+        let mut layers = Layers::new();
+        if let Some(path) = path.map(Path::to_owned).or_else(found) {
+            layers.file(&path, None);
+        }
+        for flag in flags {
+            layers.flag(flag);
+        }
+        let Layers { settings, documents, problems, .. } = layers;
+        let mut reader = Reader { settings, problems };
+        let mut config = reader.config();
+        let Reader { settings, problems } = reader;
+        problems.check()?;
+        config.settings = settings;
+        config.files = documents.iter().map(|d| d.name().clone()).collect();
+        config.policy.inline = documents;
+        Ok(config)
+    }
+
+    /// What decoding leaves out; the seed is that for files.
+    pub fn decode_options(&self) -> DecodeOptions {
+        let scope = &self.scope;
+        let exclude =
+            Exclude::new(&scope.exclude_networks, &scope.exclude_vlans, &scope.exclude_macs);
+        DecodeOptions { hash_seed: OFFLINE_SEED, exclude }
+    }
+
+    /// Caps of each shard.
+    pub fn limits(&self) -> FlowLimits {
+        let l = &self.limits;
+        FlowLimits {
+            flows_max: l.flows_max / SHARDS,
+            cold_max: l.named_flows_max / SHARDS,
+            stream_bytes_max: l.stream_bytes_max / SHARDS,
+            tcp_idle_s: l.tcp_idle_s,
+            named_idle_s: l.named_idle_s,
+            unanswered_s: l.unanswered_s,
+            closed_s: l.closed_s,
+            udp_idle_s: l.udp_idle_s,
+            datagram_idle_s: l.datagram_idle_s,
+        }
+    }
+
+    /// Watchers: those asked for, else one a core.
+    pub fn watchers(&self) -> usize {
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let asked = Some(self.limits.threads).filter(|n| *n > 0);
+        asked.unwrap_or_else(cores).clamp(1, WATCHERS_MAX)
+    }
+
+    /// How a run over files is set up.
+    pub fn sensor_options(&self) -> sensor::Options {
+        sensor::Options {
+            watchers: self.watchers(),
+            decode: self.decode_options(),
+            limits: self.limits(),
+        }
+    }
+
+    /// How the store is opened.
+    pub fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            rules: self.alerts.clone(),
+            retention: self.store.retention.clone(),
+            size_max_bytes: self.store.size_max_bytes,
+        }
+    }
+
+    /// What the recorder judges by, read from signatures and policy, and what is to be told
+    /// about them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the policy, or the first thing with the signatures.
+    pub fn rulebook(&self) -> Result<(Rulebook, Vec<Problem>), ConfigError> {
+        let catalogue = self.catalogue()?;
+        let (clients, network) = match &self.signatures_dir {
+            Some(dir) => (Clients::from_dir(dir), Network::from_dir(dir)),
+            None => (Clients::embedded(), Network::embedded()),
+        };
+        let (policy, problems) = self.policy(&catalogue)?;
+        let rulebook = Rulebook {
+            catalogue: Arc::new(catalogue),
+            clients: Arc::new(clients.map_err(of_catalogue)?),
+            network: Arc::new(network.map_err(of_catalogue)?),
+            policy: Arc::new(policy),
+            own_networks: self.scope.own_networks.clone(),
+            bulk_bytes: self.bulk_bytes,
+        };
+        Ok((rulebook, problems))
+    }
+
+    /// The services.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the signature files.
+    pub fn catalogue(&self) -> Result<Catalogue, ConfigError> {
+        match &self.signatures_dir {
+            Some(dir) => Catalogue::from_dir(dir),
+            None => Catalogue::embedded(),
+        }
+        .map_err(of_catalogue)
+    }
+
+    /// The decisions, and what is to be told about them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn policy(&self, catalogue: &Catalogue) -> Result<(Policy, Vec<Problem>), ConfigError> {
+        let mut builder = PolicyBuilder::new(catalogue);
+        if let Some(path) = &self.policy.file {
+            let named_at = self.policy.named_at.clone();
+            let doc = Document::read(path).map_err(|p| Problem { place: named_at, ..p })?;
+            builder.file(&doc);
+        }
+        for doc in &self.policy.inline {
+            // These files were read without a mistake before.
+            let mut told = Problems::default();
+            let table = doc.parse(&mut told);
+            if let Some(section) = doc.top(&table).section("policy", &mut told) {
+                builder.section(&section);
+            }
+        }
+        let (policy, problems) = builder.finish();
+        Ok((policy, problems.check()?.0))
+    }
+}
+
+/// The file to read when none is named.
+fn found() -> Option<PathBuf> {
+    if let Some(named) = env::var_os(FILE_VARIABLE).filter(|n| !n.is_empty()) {
+        return Some(PathBuf::from(named));
+    }
+    // A stranger's file in a shared folder must not decide what is looked at.
+    let here = PathBuf::from(FILE_NAME);
+    let owner = here.metadata().ok()?.uid();
+    (owner == 0 || owner == rustix::process::geteuid().as_raw()).then_some(here)
+}
+
+fn of_catalogue(error: CatalogueError) -> ConfigError {
+    let place = Place::line(&error.file, error.line);
+    ConfigError::from(Problem { place: Some(place), ..Problem::error(error.message) })
+}
+
+/// Settings, read one by one; what makes no sense is told.
+struct Reader {
+    settings: Vec<Setting>,
+    problems: Problems,
+}
+
+impl Reader {
+    fn config(&mut self) -> Config {
+        let file = self.path("policy.file");
+        Config {
+            scope: Scope {
+                own_networks: self.networks("scope.own_networks"),
+                exclude_networks: self.networks("scope.exclude.networks"),
+                exclude_vlans: self.vlans("scope.exclude.vlans"),
+                exclude_macs: self.macs("scope.exclude.macs"),
+            },
+            limits: self.limits(),
+            bulk_bytes: self.number("judge.bulk_bytes", 1, u64::MAX),
+            policy: PolicySource {
+                named_at: file.as_ref().and_then(|_| self.place("policy.file")),
+                file,
+                inline: Vec::new(),
+            },
+            signatures_dir: self.path("signatures.dir"),
+            alerts: Rules {
+                first_use: self.flag("alerts.first_use"),
+                new_user: self.flag("alerts.new_user"),
+                forbidden: self.flag("alerts.forbidden"),
+                upload_bytes: Some(self.number("alerts.upload_bytes", 0, u64::MAX))
+                    .filter(|n| *n > 0),
+                cooldown_s: self.number("alerts.cooldown_s", 0, PAUSE_MAX_S),
+            },
+            store: StoreSettings {
+                file: self.path("store.file"),
+                // Below, the tables' own pages take most of it.
+                size_max_bytes: self.number("store.size_max_bytes", 1 << 20, 1 << 46),
+                retention: Retention {
+                    usage_days: self.days("usage"),
+                    findings_days: self.days("findings"),
+                    evidence_days: self.days("evidence"),
+                    candidates_days: self.days("candidates"),
+                    destinations_days: self.days("destinations"),
+                    open_flows_days: self.days("open_flows"),
+                    outbox_days: self.days("outbox"),
+                    memory_days: self.days("memory"),
+                },
+            },
+            settings: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    fn limits(&mut self) -> Limits {
+        let shards = SHARDS as u64;
+        Limits {
+            threads: self.size("limits.threads", 0, WATCHERS_MAX as u64),
+            flows_max: self.size("limits.flows_max", shards, FLOWS_MAX),
+            named_flows_max: self.size("limits.named_flows_max", shards, FLOWS_MAX),
+            // A shard must have room for one hello, or it reads none at all.
+            stream_bytes_max: self.size("limits.stream_bytes_max", shards << 17, 1 << 40),
+            tcp_idle_s: self.number("limits.tcp_idle_s", 1, PAUSE_MAX_S),
+            named_idle_s: self.number("limits.named_idle_s", 1, PAUSE_MAX_S),
+            unanswered_s: self.number("limits.unanswered_s", 1, PAUSE_MAX_S),
+            closed_s: self.number("limits.closed_s", 1, PAUSE_MAX_S),
+            udp_idle_s: self.number("limits.udp_idle_s", 1, PAUSE_MAX_S),
+            datagram_idle_s: self.number("limits.datagram_idle_s", 1, PAUSE_MAX_S),
+        }
+    }
+
+    fn setting(&self, key: &str) -> Option<&Setting> {
+        let setting = self.settings.iter().find(|s| s.key == key);
+        debug_assert!(setting.is_some(), "{key} stands in the embedded file");
+        setting
+    }
+
+    fn place(&self, key: &str) -> Option<Place> {
+        match &self.setting(key)?.origin {
+            Origin::File(place) => Some(place.clone()),
+            Origin::Default | Origin::Flag(_) => None,
+        }
+    }
+
+    /// Tells a mistake in a setting, at the item's place if it has one.
+    fn wrong(&mut self, key: &str, item: Option<Place>, message: String, hint: Option<String>) {
+        let origin = self.setting(key).map(|s| s.origin.clone());
+        match origin {
+            Some(Origin::Flag(name)) => {
+                self.problems.error(None, format!("{name}: {message}"), hint)
+            }
+            Some(Origin::File(place)) => {
+                self.problems.error(Some(item.unwrap_or(place)), message, hint)
+            }
+            _ => self.problems.error(None, message, hint),
+        }
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        matches!(self.setting(key).map(|s| &s.value), Some(Value::Flag(true)))
+    }
+
+    fn number(&mut self, key: &str, least: u64, most: u64) -> u64 {
+        let Some(Value::Number(number)) = self.setting(key).map(|s| s.value.clone()) else {
+            return least;
+        };
+        if !(least..=most).contains(&number) {
+            let message = format!("`{key}` is {number}, but must be from {least} to {most}");
+            self.wrong(key, None, message, None);
+        }
+        number
+    }
+
+    fn size(&mut self, key: &str, least: u64, most: u64) -> usize {
+        usize::try_from(self.number(key, least, most)).unwrap_or(usize::MAX)
+    }
+
+    fn days(&mut self, what: &str) -> u32 {
+        let days = self.number(&format!("store.retention.{what}_days"), 1, DAYS_MAX);
+        u32::try_from(days).unwrap_or(u32::MAX)
+    }
+
+    /// A path, relative to the file that says so; `None` if empty.
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        let setting = self.setting(key)?;
+        let Value::Text(text) = &setting.value else { return None };
+        if text.is_empty() {
+            return None;
+        }
+        Some(match &setting.origin {
+            Origin::File(place) => {
+                Path::new(&*place.file).parent().unwrap_or(Path::new("")).join(text)
+            }
+            Origin::Default | Origin::Flag(_) => PathBuf::from(text),
+        })
+    }
+
+    fn items(&self, key: &str) -> Vec<(Value, Option<Place>)> {
+        match self.setting(key).map(|s| &s.value) {
+            Some(Value::List(items)) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn networks(&mut self, key: &str) -> Vec<(IpAddr, u8)> {
+        let mut networks = Vec::new();
+        for (value, place) in self.items(key) {
+            let text = match value {
+                Value::Text(text) => text,
+                other => other.to_string(),
+            };
+            match network(&text) {
+                Ok(network) => networks.push(network),
+                Err((message, hint)) => self.wrong(key, place, message, hint),
+            }
+        }
+        networks
+    }
+
+    fn vlans(&mut self, key: &str) -> Vec<u16> {
+        let mut vlans = Vec::new();
+        for (value, place) in self.items(key) {
+            match value {
+                // Twelve bits (IEEE 802.1Q-2022 §9.6).
+                Value::Number(id @ 0..=4095) => vlans.extend(u16::try_from(id)),
+                other => {
+                    let hint = "VLAN ids go from 0 to 4095, without quotes".to_owned();
+                    self.wrong(key, place, format!("{other} is no VLAN id"), Some(hint));
+                }
+            }
+        }
+        vlans
+    }
+
+    fn macs(&mut self, key: &str) -> Vec<MacAddr> {
+        let mut macs = Vec::new();
+        for (value, place) in self.items(key) {
+            let found = match &value {
+                Value::Text(text) => mac(text),
+                _ => None,
+            };
+            if found.is_none() {
+                let hint = "write it as \"02:00:00:00:00:01\"".to_owned();
+                self.wrong(key, place, format!("{value} is no MAC"), Some(hint));
+            }
+            macs.extend(found);
+        }
+        macs
+    }
+}
