@@ -34,9 +34,11 @@ const SERVICES: [&str; 8] = [
 fn matching(c: &mut Criterion) {
     let catalogue = Catalogue::embedded().expect("the embedded catalogue is valid");
     let mut map: HashMap<String, u32, RandomState> = HashMap::default();
+    let mut std_map: HashMap<String, u32> = HashMap::new();
     for service in catalogue.services() {
         for host in &service.hosts {
             map.insert(host.pattern.clone(), 1);
+            std_map.insert(host.pattern.clone(), 1);
         }
     }
     for (name, hosts) in [("ordinary", ORDINARY), ("services", SERVICES)] {
@@ -46,6 +48,9 @@ fn matching(c: &mut Criterion) {
         });
         group.bench_function("one_probe", |b| {
             b.iter(|| hosts.iter().filter(|h| map.get(black_box(**h)).is_some()).count());
+        });
+        group.bench_function("one_probe_std_hasher", |b| {
+            b.iter(|| hosts.iter().filter(|h| std_map.get(black_box(**h)).is_some()).count());
         });
         group.finish();
     }

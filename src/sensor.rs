@@ -184,7 +184,10 @@ fn deal(mut job: Job, index: &mut u64, watchers: &[Sender<Arc<Job>>]) -> bool {
     job.block.index = *index;
     *index += 1;
     let job = Arc::new(job);
-    watchers.iter().all(|w| w.send(job.clone()).is_ok())
+    let Some((last, others)) = watchers.split_last() else { return false };
+    // The last one gets this handle itself, so that only watchers hold the block from here on
+    // and the recorder, who gets theirs, can take it apart.
+    others.iter().all(|w| w.send(job.clone()).is_ok()) && last.send(job).is_ok()
 }
 
 /// A watcher: decodes its blocks a round ahead, handles its shards of every block in order.

@@ -454,9 +454,14 @@ impl Prefix {
     }
 }
 
+/// The customary role of a label. Most labels have none, and their length or first letters say so.
 fn customary(label: &str) -> Option<Role> {
-    let at = CUSTOMARY.binary_search_by(|(word, _)| (*word).cmp(label)).ok()?;
-    CUSTOMARY.get(at).map(|&(_, role)| role)
+    let first = *label.as_bytes().first()?;
+    let start = CUSTOMARY.partition_point(|(word, _)| word.as_bytes().first() < Some(&first));
+    let same = CUSTOMARY.get(start..)?.iter();
+    same.take_while(|(word, _)| word.as_bytes().first() == Some(&first))
+        .find(|(word, _)| word.len() == label.len() && *word == label)
+        .map(|&(_, role)| role)
 }
 
 /// Service files lie at the top of the folder; the others there have names of their own.

@@ -39,14 +39,23 @@ pub struct LabelTree {
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Fixed labels in order, and where they lead.
-    children: Vec<(Box<[u8]>, u32)>,
+    /// Fixed labels, in the order of their heads.
+    children: Vec<Child>,
     open: Vec<OpenLabel>,
     exact: Option<u32>,
     suffix: Option<u32>,
     tenant: Option<u32>,
     /// Nothing shorter holds from here on.
     barred: bool,
+}
+
+/// A fixed label, its first bytes as a number, and where it leads. Comparing numbers finds the
+/// label in a few steps; its bytes are then compared once.
+#[derive(Debug)]
+struct Child {
+    head: u64,
+    label: Box<[u8]>,
+    to: u32,
 }
 
 /// A variable label: the bytes before and behind the variable, and where it leads.
@@ -131,8 +140,8 @@ impl LabelTree {
             }
             for OpenLabel { before, behind, to } in &node.open {
                 let fits = label.len() > before.len().saturating_add(behind.len())
-                    && label.starts_with(before)
-                    && label.ends_with(behind);
+                    && (before.is_empty() || label.starts_with(before))
+                    && (behind.is_empty() || label.ends_with(behind));
                 let Some(next) = self.node(*to).filter(|_| fits) else { continue };
                 let inner = (start + before.len(), end - behind.len());
                 let found = self.walk(next, name, next_left, Some(inner));
@@ -169,13 +178,15 @@ impl LabelTree {
         let new = u32::try_from(self.nodes.len()).ok()?;
         let node = self.nodes.get_mut(at as usize)?;
         let to = match variable(label) {
-            None => match node.children.binary_search_by(|(l, _)| (**l).cmp(label.as_bytes())) {
-                Ok(known) => node.children.get(known)?.1,
-                Err(place) => {
-                    node.children.insert(place, (label.as_bytes().into(), new));
+            None => {
+                let label = label.as_bytes();
+                node.child(label).unwrap_or_else(|| {
+                    let head = head(label);
+                    let place = node.children.partition_point(|c| c.head < head);
+                    node.children.insert(place, Child { head, label: label.into(), to: new });
                     new
-                }
-            },
+                })
+            }
             Some((before, behind)) => {
                 let (before, behind) = (before.as_bytes(), behind.as_bytes());
                 let known = node.open.iter().find(|o| *o.before == *before && *o.behind == *behind);
@@ -202,9 +213,25 @@ impl LabelTree {
 }
 
 impl Node {
+    #[inline]
     fn child(&self, label: &[u8]) -> Option<u32> {
-        let at = self.children.binary_search_by(|(l, _)| (**l).cmp(label)).ok()?;
-        self.children.get(at).map(|c| c.1)
+        let head = head(label);
+        let first = self.children.partition_point(|c| c.head < head);
+        let same = self.children.get(first..)?.iter().take_while(|c| c.head == head);
+        // The head holds all of a label of up to eight bytes.
+        same.filter(|c| c.label.len() == label.len() && c.label.get(8..) == label.get(8..))
+            .map(|c| c.to)
+            .next()
+    }
+}
+
+/// The first eight bytes of a label as a number; shorter labels count from the right. Equal
+/// labels have equal heads, and that is all that is asked of them.
+#[inline]
+fn head(label: &[u8]) -> u64 {
+    match label.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => label.iter().fold(0, |head, &byte| head << 8 | u64::from(byte)),
     }
 }
 

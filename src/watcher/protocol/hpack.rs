@@ -354,6 +354,11 @@ const STATIC: &[(&str, &str)] = &[
 ];
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::too_many_lines,
+    reason = "a test may panic, and a table is as long as it is"
+)]
 mod tests {
     use super::*;
 

@@ -374,7 +374,7 @@ impl Http1 {
         let sign = head.emit(out);
         let connect = head.source == HostSource::Connect;
         let peek = grammar::may_be_rpc(head.method.get(), sign, &head.fields);
-        let asked = Asked { sign, head: head.method.get() == b"HEAD", connect };
+        let asked = Asked { sign, head: head.method.get() == b"HEAD" };
         let next = match (head.framing.chunked, head.framing.length) {
             _ if connect => State::Tunnel,
             (true, _) => State::ChunkSize { peek },
@@ -401,7 +401,9 @@ impl Http1 {
         if !answer.is_final() {
             return self.down.go(State::Start, len);
         }
-        let Asked { sign, head, connect } = self.asked.pop_front().unwrap_or_default();
+        let Asked { sign, head } = self.asked.pop_front().unwrap_or_default();
+        // CONNECT waits, so it is the last one asked; a hole may have hidden how many came before.
+        let connect = self.up.state == State::Tunnel && self.asked.is_empty();
         out(Metadata::HttpResponse(answer.tell(sign)));
         if status == 101 {
             let then = match answer.upgrade {
@@ -414,8 +416,9 @@ impl Http1 {
         if connect && (200..300).contains(&status) {
             return Step::End(len, Then::Handover(None));
         }
-        if connect && self.up.state == State::Tunnel {
+        if connect {
             self.up.state = State::Start;
+            self.tunnel_unsure = false;
         }
         let peek = grammar::may_be_signed(sign, answer.fields.content);
         let peeked = |length| if peek { window(length, Direction::Down) } else { 0 };
@@ -467,7 +470,6 @@ struct Asked {
     sign: Option<Sign>,
     /// HEAD: the answer has no body.
     head: bool,
-    connect: bool,
 }
 
 /// Where one direction stands.
@@ -1104,6 +1106,11 @@ fn basic_user(value: &[u8], user: &mut Text<USER_MAX>) {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::too_many_lines,
+    reason = "a test may panic, and a table is as long as it is"
+)]
 pub(super) mod tests {
     use proptest::prelude::*;
 
@@ -1536,6 +1543,25 @@ pub(super) mod tests {
                     "Handover(None)",
                     "up left: \x16\x03\x01hello",
                     "down left: \x16\x03\x03",
+                ],
+            ),
+            (
+                "tunnel, hole before its refusal",
+                vec![
+                    up("CONNECT a.example:25 HTTP/1.1\r\n\r\n"),
+                    Hole(Direction::Down, 9),
+                    down("HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n"),
+                    up("CONNECT a.example:25 HTTP/1.1\r\n\r\nhasty"),
+                    down("HTTP/1.1 200 Yes\r\n\r\n220 hello"),
+                ],
+                &[
+                    "CONNECT a.example connect",
+                    "407",
+                    "CONNECT a.example connect",
+                    "200",
+                    "Handover(None)",
+                    "up left: hasty",
+                    "down left: 220 hello",
                 ],
             ),
             (

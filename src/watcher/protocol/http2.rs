@@ -327,6 +327,11 @@ impl Frame {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::too_many_lines,
+    reason = "a test may panic, and a table is as long as it is"
+)]
 mod tests {
     use proptest::prelude::*;
 

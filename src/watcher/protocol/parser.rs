@@ -58,7 +58,7 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
     if ntlm::looks_like(bytes) {
         return Verdict::Is(Protocol::Ntlm, from);
     }
-    if port == 53 && ask(dns::tcp_looks_like(bytes)) {
+    if port == 53 {
         return Verdict::Is(Protocol::Dns, from);
     }
     if port == 88 {

@@ -446,6 +446,11 @@ fn line(bytes: &[u8], out: &mut Out<'_>) -> Parsed<(usize, Then)> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::too_many_lines,
+    reason = "a test may panic, and a table is as long as it is"
+)]
 mod tests {
     use proptest::prelude::*;
 
