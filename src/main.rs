@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
+
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    ExitCode::from(shadowtap::cli::run(&shadowtap::cli::Cli::parse()))
 }

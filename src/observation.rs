@@ -308,7 +308,8 @@ pub struct Delta {
     pub name_frame: u64,
     /// Number of its last frame, 0 if not kept.
     pub last_frame: u64,
-    /// Octets that the hello took (part of `up`), 0 if none was seen.
+    /// Octets of `up` that the hello took, since the flow began; for QUIC all that the client
+    /// sent under long headers. 0 if none was seen.
     pub hello_bytes: u32,
     /// State of the flow.
     pub state: FlowState,

@@ -1,3 +1,261 @@
 //! One file a command: arguments to one action, no logic of its own.
 
 pub mod lookup;
+pub mod scan;
+
+use std::io::{self, BufRead, BufWriter};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::answer::summary::Facts;
+use crate::config::ConfigError;
+use crate::recorder::signature::Catalogue;
+use crate::recorder::words::{Disposition, Level};
+use crate::types::Timestamp;
+
+/// Which AI services are in use on this network that nobody approved, by whom, and how much data
+/// goes there: from mirrored traffic, without decrypting anything.
+#[derive(Parser, Debug)]
+#[command(name = "shadowtap", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Find AI services in captures: which, approved or not, by whom, how much.
+    Scan(Box<scan::ScanArgs>),
+    /// Say which service host names belong to.
+    Lookup(LookupArgs),
+}
+
+/// Say which service host names belong to.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Prints HOST<TAB>SERVICE<TAB>PATTERN, one line for each, in order; nothing behind the first tab
+where the catalogue does not know the name.
+
+Examples:
+  shadowtap lookup chatgpt.com api.openai.com
+  cut -f3 hosts.tsv | shadowtap lookup -")]
+pub struct LookupArgs {
+    /// Host names; - reads one a line from standard input.
+    #[arg(required = true, value_name = "HOST|-")]
+    pub hosts: Vec<String>,
+    /// Signatures from this folder instead of the built-in ones.
+    #[arg(long, value_name = "DIR")]
+    pub signatures: Option<PathBuf>,
+}
+
+/// Something that the person at the keyboard can mend: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Problem(String);
+
+impl Problem {
+    /// Wrong usage, in a sentence that says what to do.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Runs a command; its exit code (see `--help` of each).
+pub fn run(cli: &Cli) -> u8 {
+    let outcome = match &cli.command {
+        Command::Scan(args) => scan::run(args),
+        Command::Lookup(args) => look_up(args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            if broken_pipe(&error) {
+                return 0;
+            }
+            eprintln!("shadowtap: {error:#}");
+            let usage = error.is::<Problem>() || error.is::<ConfigError>();
+            if usage { 2 } else { 1 }
+        }
+    }
+}
+
+/// Somebody closed our output, as `head` does: not an error of ours.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
+
+fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
+    let catalogue = match &args.signatures {
+        Some(dir) => Catalogue::from_dir(dir),
+        None => Catalogue::embedded(),
+    };
+    let catalogue = catalogue.map_err(|e| Problem::usage(e.to_string()))?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    for host in &args.hosts {
+        if host == "-" {
+            for line in io::stdin().lock().lines() {
+                lookup::lookup_lines(&catalogue, [line?], &mut out)?;
+            }
+        } else {
+            lookup::lookup_lines(&catalogue, [host], &mut out)?;
+        }
+    }
+    io::Write::flush(&mut out)?;
+    Ok(0)
+}
+
+/// Which output owns standard output; at most one may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnedStdout(Option<&'static str>);
+
+impl OwnedStdout {
+    /// The one of `wanted` that is asked for.
+    ///
+    /// # Errors
+    /// If more than one is.
+    pub fn one_of(wanted: &[(&'static str, bool)]) -> Result<Self, Problem> {
+        let asked: Vec<&'static str> = wanted.iter().filter(|(_, on)| *on).map(|(n, _)| *n).collect();
+        match asked.as_slice() {
+            [] => Ok(Self(None)),
+            [one] => Ok(Self(Some(one))),
+            [a, b, ..] => Err(Problem::usage(format!(
+                "{a} and {b} both want standard output: give one of them a file"
+            ))),
+        }
+    }
+
+    /// Nobody asked for it: the summary may have it.
+    pub fn is_free(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// `true` if that output owns it.
+    pub fn is(self, name: &str) -> bool {
+        self.0 == Some(name)
+    }
+}
+
+/// What `--fail-on` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOn {
+    /// Any service at this level or above.
+    Level(Level),
+    /// Use of a service of this group.
+    Group(Group),
+}
+
+/// Groups of the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Forbidden.
+    Forbidden,
+    /// Nobody decided.
+    Unreviewed,
+    /// Forbidden or undecided.
+    Unapproved,
+    /// Allowed.
+    Allowed,
+    /// Outside the catalogue.
+    Candidates,
+}
+
+impl FailOn {
+    /// `true` if it was found.
+    pub fn matches(self, facts: &Facts) -> bool {
+        let summary = &facts.summary;
+        let used = |group: &crate::recorder::store::Group| group.services.iter().any(|s| s.level.counts());
+        let groups = [&summary.forbidden, &summary.unreviewed, &summary.allowed];
+        match self {
+            FailOn::Level(level) => groups.iter().any(|g| g.services.iter().any(|s| s.level >= level)),
+            FailOn::Group(Group::Forbidden) => used(&summary.forbidden),
+            FailOn::Group(Group::Unreviewed) => used(&summary.unreviewed),
+            FailOn::Group(Group::Unapproved) => used(&summary.forbidden) || used(&summary.unreviewed),
+            FailOn::Group(Group::Allowed) => used(&summary.allowed),
+            FailOn::Group(Group::Candidates) => !summary.candidates.is_empty(),
+        }
+    }
+}
+
+/// Reads the value of `--fail-on`.
+///
+/// # Errors
+/// If it is neither a level nor a group; the message lists them.
+pub fn level_or_group(text: &str) -> Result<FailOn, String> {
+    if let Some(level) = Level::from_code(text) {
+        return Ok(FailOn::Level(level));
+    }
+    let group = match text {
+        "forbidden" => Group::Forbidden,
+        "unreviewed" => Group::Unreviewed,
+        "unapproved" => Group::Unapproved,
+        "allowed" => Group::Allowed,
+        "candidates" => Group::Candidates,
+        _ if Disposition::from_code(text) == Some(Disposition::Unsanctioned) => Group::Forbidden,
+        _ => {
+            return Err("a level (named, contacted, used, bulk) or a group (forbidden, unreviewed, \
+                        unapproved, allowed, candidates)"
+                .to_owned());
+        }
+    };
+    Ok(FailOn::Group(group))
+}
+
+/// Reads a time: RFC 3339, or a date, which begins at midnight UTC.
+///
+/// # Errors
+/// If it is neither.
+pub fn time(text: &str) -> Result<Timestamp, String> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let time: jiff::Timestamp =
+        whole.parse().map_err(|_| "a time as 2026-11-23T09:00:00Z, or a date".to_owned())?;
+    u64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| "a time from 1970 on".to_owned())
+}
+
+/// Columns of the terminal, if standard output is one.
+pub fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// CPU seconds of this process so far, and the most memory it held, in bytes.
+pub fn usage() -> (f64, u64) {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib: u64 = peak
+        .and_then(|l| l.trim().trim_end_matches("kB").trim().parse().ok())
+        .unwrap_or_default();
+    let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+    (cpu_s, kib * 1024)
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_well_defined() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn at_most_one_output_owns_standard_output() {
+        assert!(OwnedStdout::one_of(&[("--json", false), ("--alerts -", false)]).unwrap().is_free());
+        assert!(OwnedStdout::one_of(&[("--json", true), ("--alerts -", false)]).unwrap().is("--json"));
+        assert!(OwnedStdout::one_of(&[("--json", true), ("--alerts -", true)]).is_err());
+    }
+
+    #[test]
+    fn times() {
+        let day = Timestamp(1_795_392_000 * Timestamp::SECOND);
+        assert_eq!(time("2026-11-23"), Ok(day));
+        assert_eq!(time("2026-11-23T00:00:00Z"), Ok(day));
+        assert!(time("yesterday").is_err());
+        assert!(time("1960-01-01").is_err());
+    }
+}

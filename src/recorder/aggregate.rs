@@ -4,6 +4,7 @@
 //! Never: keeps an unmatched name together with an actor.
 //! Limits: [`DESTINATIONS_TRACKED_MAX`] names a run are told apart; the rest becomes one row.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -72,8 +73,9 @@ struct FindingTotals {
     ruling: Ruling,
     level: Level,
     class: ClientClass,
-    /// Volume and flows at each level.
-    by_level: [(u64, u64, u64); 4],
+    /// Volume and flows of hosts that a person or program works with, and of the others.
+    core: (u64, u64, u64),
+    beside: (u64, u64, u64),
     first: Timestamp,
     last: Timestamp,
     evidence: Vec<(Level, EvidenceItem)>,
@@ -307,7 +309,8 @@ impl Growing {
             ruling: judged.ruling.clone(),
             level: judged.level,
             class: flow.class,
-            by_level: [(0, 0, 0); 4],
+            core: (0, 0, 0),
+            beside: (0, 0, 0),
             first: time.0,
             last: time.1,
             evidence: Vec::new(),
@@ -319,11 +322,8 @@ impl Growing {
             totals.class = flow.class;
             totals.ruling = judged.ruling.clone();
         }
-        if let Some((up, down, flows)) = totals.by_level.get_mut(usize::from(judged.level.number())) {
-            *up += volume.0;
-            *down += volume.1;
-            *flows += volume.2;
-        }
+        let sum = if flow.hit.role.opens_session() { &mut totals.core } else { &mut totals.beside };
+        *sum = (sum.0 + volume.0, sum.1 + volume.1, sum.2 + volume.2);
         if actor.host_name.is_some() && totals.actor.host_name.is_none() {
             totals.actor = actor.clone();
         }
@@ -338,7 +338,37 @@ impl Growing {
         }
     }
 
+    /// Once a device uses a service, its other connections to the hosts it uses it through that
+    /// day are part of that use: a browser opens several and speaks over one.
+    fn promote(&mut self) {
+        let used: BTreeSet<FindingKey> = self
+            .findings
+            .iter()
+            .filter(|(_, totals)| totals.level.counts())
+            .map(|(key, _)| key.clone())
+            .collect();
+        let is_used = |realm, addr: IpAddr, mac: Option<MacAddr>, service: &Text, day| {
+            used.contains(&(realm, mac, mac.is_none().then_some(addr), service.clone(), day))
+        };
+        for (key, mut usage) in std::mem::take(&mut self.usage) {
+            let (hour, realm, addr, mac, ref service, role, ref pattern, class, level, kind) = key;
+            let mut level = level;
+            if level == Level::Contacted && role.opens_session() && is_used(realm, addr, mac, service, hour / 24) {
+                level = Level::Used;
+                usage.level = level;
+            }
+            let key = (hour, realm, addr, mac, service.clone(), role, pattern.clone(), class, level, kind);
+            match self.usage.entry(key) {
+                Entry::Vacant(free) => {
+                    free.insert(usage);
+                }
+                Entry::Occupied(mut known) => add(known.get_mut(), &usage),
+            }
+        }
+    }
+
     fn finish(mut self, versions: &Versions, key: &Text) -> InputRows {
+        self.promote();
         let usage = self.usage.into_values().collect();
         let sessions = self.spans.into_values().flat_map(merge_spans).collect();
         let findings = std::mem::take(&mut self.findings)
@@ -368,18 +398,9 @@ impl FindingTotals {
 
     fn finish(mut self, day: u32, key: &Text, versions: &Versions) -> Finding {
         self.trim();
-        // A used service is told by what was used, not by what was only contacted beside it.
-        let counts = |level: Level| self.level.counts() == level.counts();
-        let (mut up, mut down, mut flows) = (0, 0, 0);
-        for level in Level::ALL {
-            if counts(*level)
-                && let Some((u, d, f)) = self.by_level.get(usize::from(level.number()))
-            {
-                up += u;
-                down += d;
-                flows += f;
-            }
-        }
+        // A used service is told by the hosts that it was used through; scripts and pictures
+        // beside them say nothing of what went there.
+        let (up, down, flows) = if self.level.counts() || self.core.2 > 0 { self.core } else { self.beside };
         let actor = self.actor;
         let told = finding::tell(&self.hit, &self.ruling, self.level, self.class, up);
         Finding {
@@ -431,6 +452,14 @@ impl CandidateTotals {
             last_seen: self.last,
         }
     }
+}
+
+fn add(to: &mut Usage, more: &Usage) {
+    to.bytes_up += more.bytes_up;
+    to.bytes_down += more.bytes_down;
+    to.flows += more.flows;
+    to.first_seen = to.first_seen.min(more.first_seen);
+    to.last_seen = to.last_seen.max(more.last_seen);
 }
 
 /// Merges presence with gaps below a session's; level and verdict are the strongest within.

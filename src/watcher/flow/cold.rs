@@ -1,8 +1,10 @@
 //! What a flow keeps while it is read or has a name; a flow that only counts has none.
 
+use super::table::{Hot, flag};
 use super::work::Work;
 use crate::observation::{NameSource, TextId};
 use crate::types::{MacAddr, Timestamp};
+use crate::watcher::packet::Packet;
 
 /// Facts of one flow that most packets do not touch.
 pub struct Cold {
@@ -24,7 +26,7 @@ pub struct Cold {
     pub ja4: TextId,
     /// User agent, kept.
     pub user_agent: TextId,
-    /// Octets of the hello.
+    /// Octets of the hello; of QUIC, all that the client sent under long headers.
     pub hello_bytes: u32,
     /// How the name was said.
     pub source: NameSource,
@@ -51,6 +53,18 @@ impl Cold {
             source: NameSource::None,
             state: 0,
             mac,
+        }
+    }
+
+    /// QUIC says which datagrams set the connection up: those that begin with a long header
+    /// (RFC 9000 §17.2). The client pads them, sends them again, and twice over after a Retry,
+    /// so that no fixed allowance would do.
+    pub fn count_set_up(&mut self, hot: &Hot, packet: &Packet, payload: &[u8]) {
+        const UDP: u8 = 17;
+        let long_header = payload.first().is_some_and(|b| b & 0x80 != 0);
+        let from_client = packet.from_hi == hot.has(flag::CLIENT_HI);
+        if packet.key.protocol == UDP && long_header && from_client {
+            self.hello_bytes = self.hello_bytes.saturating_add(packet.payload_wire);
         }
     }
 

@@ -293,6 +293,7 @@ impl Rest {
         if let Some(cold) = self.cold.get(hot.cold) {
             cold.last = frame.now;
             cold.last_frame = frame.number;
+            cold.count_set_up(hot, packet, payload);
             if cold.work.is_none() {
                 return;
             }
@@ -446,7 +447,9 @@ impl Rest {
             }
         }
         let mac = client_mac(direction(hot, packet), arrival);
-        hot.cold = self.cold.insert(Cold::new(frame.now, frame.number, mac));
+        let mut cold = Cold::new(frame.now, frame.number, mac);
+        cold.count_set_up(hot, packet, payload);
+        hot.cold = self.cold.insert(cold);
         Some(work)
     }
 
@@ -507,7 +510,9 @@ impl Rest {
             out.texts.release(cold.user_agent);
             cold.user_agent = out.texts.keep(naming.user_agent);
         }
-        cold.hello_bytes = cold.hello_bytes.max(naming.hello_bytes);
+        if naming.source != NameSource::QuicSni {
+            cold.hello_bytes = cold.hello_bytes.max(naming.hello_bytes);
+        }
     }
 
     /// Sends the bytes counted so far, if there are any or the flow is over.

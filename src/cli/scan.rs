@@ -1,0 +1,440 @@
+//! `shadowtap scan`: captures to "which unapproved AI, by whom, how much".
+//!
+//! In: capture files, directories, standard input. Out: the summary, and whatever was asked for:
+//! one JSON document, the store, alerts, observations, statistics.
+//! Never: lets two of these share standard output; calls a run clean in which an input failed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{OwnedStdout, Problem, level_or_group};
+use crate::answer::observations::Observations;
+use crate::answer::{json, summary};
+use crate::config::{Config, Flag};
+use crate::courier::{self, sinks::jsonl::JsonLines};
+use crate::observation::Batch;
+use crate::recorder::desk::Desk;
+use crate::recorder::store::rows::{InputRow, InputRows, Text};
+use crate::recorder::store::{Scope, Store};
+use crate::sensor::{self, Listener};
+use crate::types::Timestamp;
+use crate::watcher::capture::{InputReport, InputState, Inputs, Options};
+use crate::watcher::decode::DecodeCounters;
+
+/// Columns of the summary where no terminal says otherwise.
+const WIDTH: usize = 100;
+
+/// Blocks after which the progress bar is moved: some 20 times a second at line rate.
+const PROGRESS_BLOCKS: u64 = 64;
+
+/// Find AI services in captures: which, approved or not, by whom, how much.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  shadowtap scan office.pcap                     read one capture, print the summary
+  shadowtap scan -r monday/ -r tuesday.pcapng.gz captures and whole folders
+  tcpdump -i eth1 -w - | shadowtap scan -        from standard input
+  shadowtap scan --store ai.db --alerts - caps/  keep everything, alerts as JSON lines
+  shadowtap scan --json caps/ > findings.json    the same as one document
+  shadowtap scan --fail-on forbidden caps/       exit 3 if a forbidden service was used
+
+Exit codes: 0 fine, 1 an input or the store failed though the rest was done,
+2 wrong usage or configuration, 3 --fail-on matched, 130 interrupted.")]
+pub struct ScanArgs {
+    /// Capture files (pcap, pcapng; also gzip or zstd), folders of them, or - for standard input.
+    #[arg(value_name = "FILE|DIR|-")]
+    pub inputs: Vec<PathBuf>,
+    /// Another way to name an input; may be repeated.
+    #[arg(short = 'r', long = "read", value_name = "FILE|DIR|-")]
+    pub read: Vec<PathBuf>,
+    /// Configuration file.
+    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON document instead of the summary.
+    #[arg(long)]
+    pub json: bool,
+    /// Keep findings and totals in this database.
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
+    /// Write alerts as JSON lines.
+    #[arg(long, value_name = "FILE|-")]
+    pub alerts: Option<PathBuf>,
+    /// Write every name that was read as a JSON line: a browsing log, handle it as one.
+    #[arg(long, value_name = "FILE|-")]
+    pub observations: Option<PathBuf>,
+    /// Write packets, bytes, time, flows, memory, anomalies and cap hits as JSON.
+    #[arg(long, value_name = "FILE|-")]
+    pub stats: Option<PathBuf>,
+    /// Policy file.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Signatures from this folder instead of the built-in ones.
+    #[arg(long, value_name = "DIR")]
+    pub signatures: Option<PathBuf>,
+    /// Only packets that this BPF expression selects.
+    #[arg(long, value_name = "BPF")]
+    pub filter: Option<String>,
+    /// Only packets from this time on (RFC 3339, or a date).
+    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    pub since: Option<Timestamp>,
+    /// Only packets before this time.
+    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    pub until: Option<Timestamp>,
+    /// Watcher threads; the output does not depend on them. Default: one a core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub threads: Option<u16>,
+    /// Treat every input as a world of its own: no names or flows carry over.
+    #[arg(long)]
+    pub separate: bool,
+    /// Exit with 3 if something at this level or in this group was found.
+    #[arg(long, value_name = "LEVEL|GROUP", value_parser = level_or_group)]
+    pub fail_on: Option<super::FailOn>,
+    /// No progress, no warnings.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Statistics of a run: the only output that knows the clock and the machine.
+#[derive(Debug, Serialize)]
+struct Stats {
+    schema: u32,
+    packets: u64,
+    bytes: u64,
+    stored_bytes: u64,
+    wall_s: f64,
+    cpu_s: f64,
+    packets_per_s: f64,
+    flows: u64,
+    peak_memory_bytes: u64,
+    threads: usize,
+    frames_by_fate: BTreeMap<&'static str, u64>,
+    tunnels: BTreeMap<&'static str, u64>,
+    anomalies: BTreeMap<String, u64>,
+    cap_hits: BTreeMap<String, u64>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If nothing could be done: wrong usage, a configuration that does not hold, no store.
+pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
+    let stdout = OwnedStdout::one_of(&[
+        ("--json", args.json),
+        ("--alerts -", is_dash(args.alerts.as_ref())),
+        ("--observations -", is_dash(args.observations.as_ref())),
+        ("--stats -", is_dash(args.stats.as_ref())),
+    ])?;
+    let config = Config::load_with(args.config.as_deref(), &flags(args))?;
+    let (rulebook, problems) = config.rulebook()?;
+    if !args.quiet {
+        for problem in &problems {
+            eprintln!("{problem}");
+        }
+    }
+    let mut paths = args.inputs.clone();
+    paths.extend(args.read.iter().cloned());
+    if paths.is_empty() {
+        return Err(Problem::usage("no input: name capture files, folders, or - for standard input").into());
+    }
+    let options = Options {
+        since: args.since,
+        until: args.until,
+        filter: args.filter.clone(),
+        separate: args.separate,
+    };
+    let inputs = Inputs::open(&paths, &options).map_err(|e| Problem::usage(e.to_string()))?;
+    let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    let store = match args.store.as_ref().or(config.store.file.as_ref()) {
+        Some(path) => Store::open(path, config.store_options())
+            .with_context(|| format!("cannot open the store {}", path.display()))?,
+        None => Store::open_memory(config.store_options())?,
+    };
+    let observations = match &args.observations {
+        Some(path) => Some(Observations::new(writer(path)?, names.clone())),
+        None => None,
+    };
+    let carried = store.answers().open_flows(Timestamp(u64::MAX))?;
+    let mut desk = Desk::new(rulebook.clone(), carried);
+    desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
+    let mut scan = Scan {
+        desk,
+        store,
+        observations,
+        bar: progress_bar(args.quiet),
+        blocks: 0,
+        keys: Vec::new(),
+        failures: Vec::new(),
+        decode: BTreeMap::new(),
+        totals: DecodeCounters::default(),
+        bytes: 0,
+        stored: 0,
+        quiet: args.quiet,
+    };
+    let sensor_options = config.sensor_options();
+    #[expect(clippy::disallowed_methods, reason = "statistics say how long the run took")]
+    let begin = std::time::Instant::now();
+    let totals = sensor::run_offline(inputs, &sensor_options, &mut scan);
+    let wall_s = begin.elapsed().as_secs_f64();
+    scan.bar.finish_and_clear();
+    let mut failed = !scan.failures.is_empty();
+    if let Some(observations) = scan.observations.take()
+        && let Err(error) = observations.finish()
+    {
+        scan.failures.push(format!("observations: {error}"));
+        failed = true;
+    }
+    for failure in &scan.failures {
+        eprintln!("shadowtap: {failure}");
+    }
+
+    let scope = Scope { inputs: Some(scan.keys.clone()), ..Scope::default() };
+    let facts = summary::Facts::read(scan.store.answers(), &scope)?;
+    if let Some(path) = &args.alerts {
+        let delivered = if stdout.is("--alerts -") {
+            courier::drain(&scan.store, &mut JsonLines::stdout())
+        } else {
+            courier::drain(&scan.store, &mut JsonLines::append(path)?)
+        };
+        if let Err(error) = delivered {
+            eprintln!("shadowtap: {error}");
+            failed = true;
+        }
+    }
+    if let Some(path) = &args.stats {
+        let stats = stats(&scan, &totals, wall_s, sensor_options.watchers);
+        let mut out = writer(path)?;
+        serde_json::to_writer_pretty(&mut out, &stats)?;
+        writeln!(out)?;
+        out.flush()?;
+    }
+    if args.json {
+        let mut out = BufWriter::new(io::stdout().lock());
+        serde_json::to_writer_pretty(&mut out, &json::document(&facts, &rulebook.catalogue))?;
+        writeln!(out)?;
+        out.flush()?;
+    } else if stdout.is_free() {
+        let terminal = io::stdout().is_terminal();
+        let style = summary::Style {
+            width: super::columns().unwrap_or(WIDTH),
+            color: terminal && std::env::var_os("NO_COLOR").is_none(),
+            catalogue: &rulebook.catalogue,
+        };
+        let mut out = BufWriter::new(io::stdout().lock());
+        summary::write(&mut out, &facts, style)?;
+        out.flush()?;
+    }
+    if failed {
+        return Ok(1);
+    }
+    let matched = args.fail_on.is_some_and(|wanted| wanted.matches(&facts));
+    Ok(if matched { 3 } else { 0 })
+}
+
+fn flags(args: &ScanArgs) -> Vec<Flag> {
+    let path = |p: &PathBuf| format!("{:?}", p.to_string_lossy());
+    let given = [
+        ("--policy", "policy.file", args.policy.as_ref().map(path)),
+        ("--signatures", "signatures.dir", args.signatures.as_ref().map(path)),
+        ("--threads", "limits.threads", args.threads.map(|n| n.to_string())),
+    ];
+    let flag = |(name, key, value): (&str, &str, Option<String>)| {
+        value.map(|value| Flag { name: name.to_owned(), key: key.to_owned(), value })
+    };
+    given.into_iter().filter_map(flag).collect()
+}
+
+fn is_dash(path: Option<&PathBuf>) -> bool {
+    path.is_some_and(|p| p.as_os_str() == "-")
+}
+
+fn writer(path: &PathBuf) -> anyhow::Result<Box<dyn Write>> {
+    if is_dash(Some(path)) {
+        return Ok(Box::new(BufWriter::new(io::stdout())));
+    }
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+fn progress_bar(quiet: bool) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let template = "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The recorder's end of a scan.
+struct Scan {
+    desk: Desk,
+    store: Store,
+    observations: Option<Observations<Box<dyn Write>>>,
+    bar: ProgressBar,
+    blocks: u64,
+    /// Keys of the inputs committed.
+    keys: Vec<Text>,
+    failures: Vec<String>,
+    decode: BTreeMap<u16, DecodeCounters>,
+    totals: DecodeCounters,
+    bytes: u64,
+    stored: u64,
+    quiet: bool,
+}
+
+impl Listener for Scan {
+    fn block(&mut self, batches: &[Batch], decode: &[(u16, DecodeCounters)]) {
+        for (input, counters) in decode {
+            self.decode.entry(*input).or_default().merge(counters);
+            self.totals.merge(counters);
+        }
+        let observations = &mut self.observations;
+        self.desk.block(batches, &mut |observation, texts| {
+            if let Some(out) = observations {
+                out.observe(observation, texts);
+            }
+        });
+    }
+
+    fn world(&mut self, first: usize, reports: &[InputReport]) {
+        let index = |place: usize| u16::try_from(first + place).unwrap_or(u16::MAX);
+        for (place, report) in reports.iter().enumerate() {
+            self.report(report);
+            self.cover(index(place), report);
+        }
+        let keys: BTreeMap<u16, Text> =
+            reports.iter().enumerate().map(|(place, r)| (index(place), key(r))).collect();
+        let none = Text::from("");
+        let rows = self.desk.finish(|input| keys.get(&input).unwrap_or(&none).clone());
+        let mut rows: BTreeMap<u16, InputRows> = rows.into_iter().collect();
+        for (place, report) in reports.iter().enumerate() {
+            if !matches!(report.state, InputState::Read) || report.digest.is_none() {
+                continue;
+            }
+            let input = row(report);
+            let rows = rows.remove(&index(place)).unwrap_or_default();
+            match self.store.commit_input(&input, &rows) {
+                Ok(_) => self.keys.push(input.key),
+                Err(error) => self.failures.push(format!("store: {}: {error}", report.name)),
+            }
+        }
+        self.decode.clear();
+    }
+
+    fn progress(&mut self, read_bytes: u64, total_bytes: Option<u64>, frames: u64) {
+        self.blocks += 1;
+        self.stored = read_bytes;
+        if self.blocks % PROGRESS_BLOCKS != 0 || self.bar.is_hidden() {
+            return;
+        }
+        if let Some(total) = total_bytes {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(read_bytes);
+        let rate = frames as f64 / self.bar.elapsed().as_secs_f64().max(0.001);
+        self.bar.set_message(format!("{frames} packets, {rate:.0}/s"));
+    }
+}
+
+impl Scan {
+    fn report(&mut self, report: &InputReport) {
+        self.bytes += report.bytes;
+        match &report.state {
+            InputState::Failed(reason) => self.failures.push(format!("{}: {reason}", report.name)),
+            InputState::Skipped(reason) if !self.quiet => {
+                eprintln!("shadowtap: {}: skipped, {reason}", report.name);
+            }
+            _ => {}
+        }
+        if let Some(fault) = &report.fault {
+            self.failures.push(format!(
+                "{}: {} at offset {}; the {} frames before it count",
+                report.name, fault.reason, fault.offset, report.frames
+            ));
+        }
+    }
+
+    /// What capture and decode know of an input, in the coverage ledger.
+    fn cover(&mut self, input: u16, report: &InputReport) {
+        self.desk.cover(input, "frames", None, report.frames);
+        for (name, of, count) in [
+            ("frames_not_selected", "frames", report.unselected),
+            ("frames_back_in_time", "frames", report.backward),
+            ("frames_with_stray_time", "frames", report.strays),
+        ] {
+            if count > 0 {
+                self.desk.cover(input, name, Some(of), count);
+            }
+        }
+        let Some(counters) = self.decode.get(&input) else { return };
+        for (name, count) in counters.iter().filter(|(_, n)| *n > 0) {
+            self.desk.cover(input, name, Some("frames"), count);
+        }
+    }
+}
+
+/// Identity of an input: digest and size of what is stored.
+fn key(report: &InputReport) -> Text {
+    report.digest.map_or_else(|| Text::from(""), |d| Text::from(format!("{d:032x}-{}", report.size)))
+}
+
+fn row(report: &InputReport) -> InputRow {
+    InputRow {
+        key: key(report),
+        name: Text::from(report.name.as_str()),
+        size_bytes: report.size,
+        frames: report.frames,
+        first_time: report.first.unwrap_or_default(),
+        last_time: report.last.unwrap_or_default(),
+        fault: report.fault.as_ref().map(|f| Text::from(format!("{} at offset {}", f.reason, f.offset))),
+        sensor: None,
+    }
+}
+
+fn stats(scan: &Scan, totals: &sensor::Totals, wall_s: f64, threads: usize) -> Stats {
+    let (cpu_s, peak_memory_bytes) = super::usage();
+    let packets = scan.totals.frames();
+    let named = |pairs: &mut dyn Iterator<Item = (&'static str, u64)>| -> BTreeMap<_, _> {
+        pairs.filter(|(_, n)| *n > 0).collect()
+    };
+    let mut anomalies: BTreeMap<String, u64> =
+        totals.flow.anomalies.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect();
+    for (name, count) in scan.totals.oddities().filter(|(_, n)| *n > 0) {
+        anomalies.insert(name.to_owned(), count);
+    }
+    for ((protocol, field, why), count) in &totals.flow.parse_errors {
+        anomalies.insert(format!("{protocol}: {field} {why:?}").to_lowercase(), *count);
+    }
+    let mut cap_hits: BTreeMap<String, u64> =
+        totals.flow.caps.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect();
+    for (name, count) in [("flows_evicted", totals.flow.flows_evicted), ("flows_unread", totals.flow.cold_full)] {
+        if count > 0 {
+            cap_hits.insert(name.to_owned(), count);
+        }
+    }
+    Stats {
+        schema: 1,
+        packets,
+        bytes: scan.bytes,
+        stored_bytes: scan.stored,
+        wall_s,
+        cpu_s,
+        packets_per_s: packets as f64 / wall_s.max(1e-9),
+        flows: totals.flow.flows,
+        peak_memory_bytes,
+        threads,
+        frames_by_fate: named(&mut scan.totals.iter()),
+        tunnels: named(&mut scan.totals.wrappings()),
+        anomalies,
+        cap_hits,
+    }
+}
