@@ -1,6 +1,9 @@
 //! One file a command: arguments to one action, no logic of its own.
 
+pub mod config;
+pub mod config;
 pub mod lookup;
+pub mod policy;
 pub mod scan;
 
 use std::io::{self, BufRead, BufWriter};
@@ -31,6 +34,10 @@ pub enum Command {
     Scan(Box<scan::ScanArgs>),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
+    /// Explain, check and start the policy: who may use what.
+    Policy(policy::PolicyArgs),
+    /// Write, check and show the configuration.
+    Config(config::ConfigArgs),
 }
 
 /// Say which service host names belong to.
@@ -68,6 +75,8 @@ pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
         Command::Lookup(args) => look_up(args),
+        Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
+        Command::Config(args) => config::run(args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(code) => code,

@@ -100,8 +100,8 @@ impl Layers {
     }
 
     /// Puts a file and what it includes over what is there.
-    pub fn file(&mut self, path: &Path, named_at: Option<Place>) {
-        let tell = |problem: Problem| Problem { place: named_at.clone(), ..problem };
+    pub fn file(&mut self, path: &Path, named_at: Option<&Place>) {
+        let tell = |problem: Problem| Problem { place: named_at.cloned(), ..problem };
         let resolved = match path.canonicalize() {
             Ok(resolved) => resolved,
             Err(e) => {
@@ -139,7 +139,7 @@ impl Layers {
         let table = doc.parse(&mut problems);
         let top = doc.top(&table);
         for include in top.texts("include", &mut problems) {
-            self.file(&dir.join(include.get_ref()), Some(top.place(&include)));
+            self.file(&dir.join(include.get_ref()), Some(&top.place(&include)));
         }
         self.section(&top, "", &mut problems);
         self.problems.0.append(&mut problems.0);
@@ -207,16 +207,12 @@ impl Layers {
             let message = format!("{}: unknown key `{}`", flag.name, flag.key);
             return self.problems.0.push(Problem::error(message).with_hint(hint));
         };
-        match setting.value.typed(&flag.value) {
-            Some(value) => {
-                setting.value = value;
-                setting.origin = Origin::Flag(flag.name.clone());
-            }
-            None => {
-                let kind = setting.value.kind();
-                let message = format!("{}: `{}` must be {kind}", flag.name, flag.key);
-                self.problems.0.push(Problem::error(message));
-            }
+        if let Some(value) = setting.value.typed(&flag.value) {
+            setting.value = value;
+            setting.origin = Origin::Flag(flag.name.clone());
+        } else {
+            let message = format!("{}: `{}` must be {}", flag.name, flag.key, setting.value.kind());
+            self.problems.0.push(Problem::error(message));
         }
     }
 }

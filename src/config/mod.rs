@@ -160,7 +160,11 @@ impl Config {
         problems.check()?;
         config.settings = settings;
         config.files = documents.iter().map(|d| d.name().clone()).collect();
-        config.policy.inline = documents;
+        // A flag that names a policy means that one, and not the rules of the configuration too.
+        let alone = |s: &Setting| s.key == "policy.file" && matches!(s.origin, Origin::Flag(_));
+        if !config.settings.iter().any(alone) {
+            config.policy.inline = documents;
+        }
         Ok(config)
     }
 
@@ -373,15 +377,12 @@ impl Reader {
     /// Tells a mistake in a setting, at the item's place if it has one.
     fn wrong(&mut self, key: &str, item: Option<Place>, message: String, hint: Option<String>) {
         let origin = self.setting(key).map(|s| s.origin.clone());
-        match origin {
-            Some(Origin::Flag(name)) => {
-                self.problems.error(None, format!("{name}: {message}"), hint)
-            }
-            Some(Origin::File(place)) => {
-                self.problems.error(Some(item.unwrap_or(place)), message, hint)
-            }
-            _ => self.problems.error(None, message, hint),
-        }
+        let (place, message) = match origin {
+            Some(Origin::Flag(name)) => (None, format!("{name}: {message}")),
+            Some(Origin::File(place)) => (Some(item.unwrap_or(place)), message),
+            Some(Origin::Default) | None => (None, message),
+        };
+        self.problems.error(place, message, hint);
     }
 
     fn flag(&self, key: &str) -> bool {
