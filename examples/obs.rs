@@ -20,8 +20,8 @@ fn main() {
     let inputs = Inputs::open(&paths, &Options { separate: sep, ..Options::default() }).unwrap();
     let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
     let rules = Rulebook { catalogue: Arc::new(Catalogue::embedded().unwrap()), clients: Arc::new(Clients::embedded().unwrap()), network: Arc::new(Network::embedded().unwrap()), policy: Arc::new(Policy::default()), own_networks: vec![], bulk_bytes: 1_000_000 };
-    let mut l = L { desk: Desk::new(rules, vec![]), obs: Observations::new(std::io::BufWriter::new(out), names), rows: 0 };
-    let t = sensor::run_offline(inputs, &sensor::Options { watchers: threads, decode: DecodeOptions { hash_seed: 1, ..Default::default() }, limits: Limits::of(1<<21) }, &mut l);
+    let mut l = L { desk: Desk::new(rules), obs: Observations::new(std::io::BufWriter::new(out), names), rows: 0 };
+    let t = sensor::run_offline(inputs, &sensor::Options { watchers: threads, decode: DecodeOptions { hash_seed: 1, ..Default::default() }, limits: Limits::of(1<<21), stop: Default::default() }, &mut l);
     eprintln!("{t:?} rows {}", l.rows);
     l.obs.finish().unwrap();
 }

@@ -33,6 +33,8 @@ pub struct Batch {
     pub watcher: usize,
     /// Which block.
     pub block: u64,
+    /// Sensor time of the block's first frame.
+    pub begin: Timestamp,
     /// Sensor time after the block.
     pub now: Timestamp,
     /// Texts first used, or given to somebody else, in this batch.

@@ -11,6 +11,7 @@
 //! order are functions of the input. So is, therefore, everything that the recorder sees,
 //! whatever the number of watchers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub decode: DecodeOptions,
     /// Caps of each shard.
     pub limits: Limits,
+    /// Set from outside to end the run early: what is read is handled, the rest is not read.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What watchers and reader counted over the whole run.
@@ -133,7 +136,8 @@ pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listene
             let (decoder, in_order) = (&decoder, &in_order);
             handles.push(scope.spawn(move || watch(me, watchers, flows, decoder, in_order, &job_out, &sent_in)));
         }
-        scope.spawn(move || read(inputs, &free_out, &to_watchers));
+        let stop = &*options.stop;
+        scope.spawn(move || read(inputs, stop, &free_out, &to_watchers));
         record(&from_watchers, &free_in, listener, &mut totals);
         for handle in handles {
             if let Ok((counters, peak)) = handle.join() {
@@ -146,13 +150,19 @@ pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listene
 }
 
 /// The reader: fills blocks as they come back and deals each to every watcher.
-fn read(mut inputs: Inputs, free: &Receiver<Job>, watchers: &[Sender<Arc<Job>>]) {
+fn read(
+    mut inputs: Inputs,
+    stop: &AtomicBool,
+    free: &Receiver<Job>,
+    watchers: &[Sender<Arc<Job>>],
+) {
     let mut last = Frame::default();
     let mut index = 0;
     let mut told = 0;
     loop {
         let Ok(mut job) = free.recv() else { return };
-        let fill = inputs.fill(&mut job.block);
+        let stopped = stop.load(Ordering::Relaxed);
+        let fill = if stopped { Fill::End } else { inputs.fill(&mut job.block) };
         job.read = inputs.progress();
         let reports = inputs.reports();
         let ended = match fill {

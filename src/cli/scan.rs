@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{OwnedStdout, Problem, level_or_group};
 use crate::answer::observations::Observations;
@@ -160,8 +162,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         Some(path) => Some(Observations::new(writer(path)?, names.clone())),
         None => None,
     };
-    let carried = store.answers().open_flows(Timestamp(u64::MAX))?;
-    let mut desk = Desk::new(rulebook.clone(), carried);
+    let mut desk = Desk::new(rulebook.clone());
     desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
     let mut scan = Scan {
         desk,
@@ -169,20 +170,27 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         observations,
         bar: progress_bar(args.quiet),
         blocks: 0,
+        may_carry: !args.separate,
         keys: Vec::new(),
         failures: Vec::new(),
         decode: BTreeMap::new(),
         totals: DecodeCounters::default(),
         bytes: 0,
         stored: 0,
+        newest: Timestamp(0),
         quiet: args.quiet,
     };
     let sensor_options = config.sensor_options();
+    let stop = sensor_options.stop.clone();
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
     #[expect(clippy::disallowed_methods, reason = "statistics say how long the run took")]
     let begin = std::time::Instant::now();
     let totals = sensor::run_offline(inputs, &sensor_options, &mut scan);
     let wall_s = begin.elapsed().as_secs_f64();
     scan.bar.finish_and_clear();
+    let interrupted = stop.load(Ordering::Relaxed);
     let mut failed = !scan.failures.is_empty();
     if let Some(observations) = scan.observations.take()
         && let Err(error) = observations.finish()
@@ -194,6 +202,11 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         eprintln!("shadowtap: {failure}");
     }
 
+    let newest = scan.newest;
+    if let Err(error) = scan.store.retain(newest) {
+        eprintln!("shadowtap: store: {error}");
+        failed = true;
+    }
     let scope = Scope { inputs: Some(scan.keys.clone()), ..Scope::default() };
     let facts = summary::Facts::read(scan.store.answers(), &scope)?;
     if let Some(path) = &args.alerts {
@@ -229,6 +242,10 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         let mut out = BufWriter::new(io::stdout().lock());
         summary::write(&mut out, &facts, style)?;
         out.flush()?;
+    }
+    if interrupted {
+        eprintln!("shadowtap: interrupted; inputs not read to their end were left out");
+        return Ok(130);
     }
     if failed {
         return Ok(1);
@@ -281,6 +298,8 @@ struct Scan {
     observations: Option<Observations<Box<dyn Write>>>,
     bar: ProgressBar,
     blocks: u64,
+    /// Flows that earlier inputs left open are still to be looked up.
+    may_carry: bool,
     /// Keys of the inputs committed.
     keys: Vec<Text>,
     failures: Vec<String>,
@@ -288,6 +307,8 @@ struct Scan {
     totals: DecodeCounters,
     bytes: u64,
     stored: u64,
+    /// Last frame of all inputs: the time that retention goes by.
+    newest: Timestamp,
     quiet: bool,
 }
 
@@ -297,6 +318,7 @@ impl Listener for Scan {
             self.decode.entry(*input).or_default().merge(counters);
             self.totals.merge(counters);
         }
+        self.carry_on(batches);
         let observations = &mut self.observations;
         self.desk.block(batches, &mut |observation, texts| {
             if let Some(out) = observations {
@@ -321,6 +343,7 @@ impl Listener for Scan {
                 continue;
             }
             let input = row(report);
+            self.newest = self.newest.max(input.last_time);
             let rows = rows.remove(&index(place)).unwrap_or_default();
             match self.store.commit_input(&input, &rows) {
                 Ok(_) => self.keys.push(input.key),
@@ -346,6 +369,19 @@ impl Listener for Scan {
 }
 
 impl Scan {
+    /// With the first block it is known when this run begins, and so which flows of
+    /// earlier inputs it may go on with.
+    fn carry_on(&mut self, batches: &[Batch]) {
+        let Some(first) = batches.first().map(|b| b.begin).filter(|_| self.may_carry) else {
+            return;
+        };
+        self.may_carry = false;
+        match self.store.answers().open_flows(first) {
+            Ok(flows) => self.desk.carry(flows),
+            Err(error) => self.failures.push(format!("store: {error}")),
+        }
+    }
+
     fn report(&mut self, report: &InputReport) {
         self.bytes += report.bytes;
         match &report.state {

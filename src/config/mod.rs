@@ -205,6 +205,7 @@ impl Config {
             watchers: self.watchers(),
             decode: self.decode_options(),
             limits: self.limits(),
+            stop: Arc::default(),
         }
     }
 

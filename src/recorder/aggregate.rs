@@ -167,7 +167,7 @@ impl Aggregate {
                 self.input(*input).span(flow, judged, *start, *end);
             }
         }
-        if flow.open
+        if (flow.open || flow.carried)
             && let Some(part) = flow.parts.last()
         {
             let open = open_flow(flow, judged.level, part.last);
@@ -531,6 +531,6 @@ fn open_flow(flow: &MatchedFlow, level: Level, last: Timestamp) -> OpenFlow {
         bytes_down: flow.volume.down,
         first_seen: flow.parts.first().map_or(last, |p| p.first),
         last_seen: last,
-        ended: false,
+        ended: !flow.open,
     }
 }

@@ -16,7 +16,7 @@ use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Texts};
 use super::identity::{Bindings, Source};
 use super::judge::{Carrier, Volume};
-use super::names::{Belief, Names};
+use super::names::{Asker, Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
@@ -32,6 +32,9 @@ use crate::watcher::protocol::HelloTransport;
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
+
+/// IP protocol number.
+const TCP: u8 = 6;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;
@@ -78,14 +81,25 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// An empty desk; `carried` are flows that an earlier input left open.
-    pub fn new(rules: Rulebook, carried: Vec<OpenFlow>) -> Self {
+    /// An empty desk.
+    pub fn new(rules: Rulebook) -> Self {
         let versions = Versions {
             policy: rules.policy.version().clone(),
             signatures: Text::from(rules.catalogue.version()),
         };
-        let carried = carried.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
-        Self { rules, versions, texts: Vec::new(), world: World::default(), captures: Vec::new(), carried }
+        Self {
+            rules,
+            versions,
+            texts: Vec::new(),
+            world: World::default(),
+            captures: Vec::new(),
+            carried: HashMap::default(),
+        }
+    }
+
+    /// Named flows that earlier inputs left open, to go on with.
+    pub fn carry(&mut self, flows: Vec<OpenFlow>) {
+        self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
     }
 
     /// Tells the names of inputs, by index.
@@ -155,7 +169,9 @@ impl Desk {
             Fact::Api(api) => self.api(o, None, *api, false),
             Fact::DnsQuery { name, id, .. } => {
                 let Some(text) = texts.text(*name) else { return };
-                self.world.names.question(o.flow.realm, o.flow.client.addr, o.flow.client.port, *id, text, o.time);
+                let client = o.flow.client;
+                let asker = self.world.bindings.asker(o.flow.realm, client.addr);
+                self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
                 if let Some(hit) = texts.hit(*name) {
                     self.looked_up(o, &hit.clone());
@@ -164,7 +180,8 @@ impl Desk {
             Fact::DnsAddress { name, addr, ttl_s, id } => {
                 let Some(text) = texts.text(*name) else { return };
                 let client = o.flow.client;
-                self.world.names.answer(o.flow.realm, client.addr, client.port, *id, text, *addr, *ttl_s, o.time);
+                let asker = self.world.bindings.asker(o.flow.realm, client.addr);
+                self.world.names.answer(o.flow.realm, asker, client.port, *id, text, *addr, *ttl_s, o.time);
             }
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
@@ -363,6 +380,7 @@ impl Desk {
                 spans: Vec::new(),
                 frames: [0; 3],
                 open: false,
+                carried: false,
             };
             self.world.flows.insert(o.flow.id, flow);
         }
@@ -403,7 +421,9 @@ impl Desk {
             self.count(o, delta, hit, name, kind, doubtful, last);
             return;
         }
-        if delta.state.has(FlowState::FIRST | FlowState::MIDSTREAM)
+        let begun_before = o.flow.protocol != TCP || delta.state.has(FlowState::MIDSTREAM);
+        if delta.state.has(FlowState::FIRST)
+            && begun_before
             && let Some(open) = self.carried(o, delta)
         {
             self.carry_on(o, delta, &open, last);
@@ -412,7 +432,12 @@ impl Desk {
         if o.flow.protocol != 6 && o.flow.protocol != 17 {
             return;
         }
-        let found = self.world.names.name(o.flow.realm, o.flow.client.addr, o.flow.server.addr, delta.first);
+        let (realm, client) = (o.flow.realm, o.flow.client.addr);
+        let asker = self.world.bindings.asker(realm, client);
+        let told = |who| self.world.names.name(realm, who, o.flow.server.addr, delta.first);
+        // The device may have become known only after it asked.
+        let likely = told(asker).filter(|(_, belief)| *belief == Belief::Likely);
+        let found = likely.or_else(|| told(Asker::Address(client)));
         let Some((name, belief)) = found else {
             if last {
                 self.world.aggregate.cover(o.input, "flows_unnamed", Some("flows"), 1);
@@ -444,7 +469,9 @@ impl Desk {
         const LONGEST_PAUSE: u64 = 3_600 * Timestamp::SECOND;
         let key = (o.flow.protocol, o.flow.client, o.flow.server);
         let open = self.carried.remove(&key)?;
-        (delta.first.since(open.last_seen) < LONGEST_PAUSE && delta.first >= open.first_seen).then_some(open)
+        // A flow without a name of its own knows its times to the second only.
+        let later = delta.first.seconds() >= open.first_seen.seconds();
+        (later && delta.first.since(open.last_seen) < LONGEST_PAUSE).then_some(open)
     }
 
     /// Goes on with a flow whose name stands in an earlier input.
@@ -457,6 +484,7 @@ impl Desk {
             flow.class = open.client_class;
             flow.ja4 = open.ja4.clone();
             flow.answered = true;
+            flow.carried = true;
         }
         self.world.aggregate.cover(o.input, "flows_carried_over", Some("flows"), 1);
         if last && let Some(flow) = self.world.flows.remove(&o.flow.id) {

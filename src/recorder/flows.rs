@@ -70,6 +70,8 @@ pub struct MatchedFlow {
     pub frames: [u64; 3],
     /// The run ended before the flow.
     pub open: bool,
+    /// It began in an earlier input, which gave it its name.
+    pub carried: bool,
 }
 
 impl MatchedFlow {

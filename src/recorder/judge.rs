@@ -75,7 +75,7 @@ pub struct Signs {
 pub fn use_from(role: Role, class: ClientClass) -> Option<u64> {
     match (role, class) {
         (Role::Chat, ClientClass::Browser) => Some(1_200),
-        (Role::Chat, _) => Some(400),
+        (Role::Chat, _) => Some(250),
         (Role::Api | Role::Upload, ClientClass::Browser) => Some(600),
         (Role::Api | Role::Upload, _) => Some(150),
         (Role::Voice, _) => Some(2_000),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use crate::types::{Realm, Timestamp};
+use crate::types::{MacAddr, Realm, Timestamp};
 
 /// Addresses remembered in the younger of two generations; about 100 bytes each.
 pub const ADDRESSES_MAX: usize = 250_000;
@@ -45,7 +45,17 @@ struct Known {
     asked: bool,
 }
 
-type Key = (Realm, IpAddr, IpAddr);
+/// Who asks: a device by its MAC where that is known, since a host with IPv4 and IPv6 asks over
+/// one and goes over the other; else the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// Link address.
+    Device(MacAddr),
+    /// IP address.
+    Address(IpAddr),
+}
+
+type Key = (Realm, Asker, IpAddr);
 
 /// Answers by client and address, and which questions are open.
 #[derive(Debug, Default)]
@@ -54,7 +64,7 @@ pub struct Names {
     old: HashMap<Key, Vec<Known>, RandomState>,
     /// By address alone: the last name anybody was told.
     anybody: HashMap<(Realm, IpAddr), Known, RandomState>,
-    questions: HashMap<(Realm, IpAddr, u16, u16), (Arc<str>, Timestamp), RandomState>,
+    questions: HashMap<(Realm, Asker, u16, u16), (Arc<str>, Timestamp), RandomState>,
     /// ECH configurations handed out: name to the time they hold.
     ech: HashMap<Arc<str>, Timestamp, RandomState>,
     /// Generations dropped because the cap was met.
@@ -63,7 +73,7 @@ pub struct Names {
 
 impl Names {
     /// `client` asked for `name` from `port` with message id `id`.
-    pub fn question(&mut self, realm: Realm, client: IpAddr, port: u16, id: u16, name: &Arc<str>, at: Timestamp) {
+    pub fn question(&mut self, realm: Realm, client: Asker, port: u16, id: u16, name: &Arc<str>, at: Timestamp) {
         if self.questions.len() >= QUESTIONS_MAX {
             self.questions.clear();
             self.dropped = self.dropped.saturating_add(1);
@@ -73,7 +83,7 @@ impl Names {
 
     /// `client` was told that `name` lives at `addr` for `ttl_s` seconds.
     #[expect(clippy::too_many_arguments, reason = "one DNS answer has as many parts")]
-    pub fn answer(&mut self, realm: Realm, client: IpAddr, port: u16, id: u16, name: &Arc<str>, addr: IpAddr, ttl_s: u32, at: Timestamp) {
+    pub fn answer(&mut self, realm: Realm, client: Asker, port: u16, id: u16, name: &Arc<str>, addr: IpAddr, ttl_s: u32, at: Timestamp) {
         let asked = self.questions.get(&(realm, client, port, id)).is_some_and(|(q, _)| q == name);
         let keep_s = u64::from(ttl_s).saturating_add(GRACE_S);
         let until = Timestamp(at.0.saturating_add(keep_s.saturating_mul(Timestamp::SECOND)));
@@ -112,7 +122,7 @@ impl Names {
     }
 
     /// The name under which `client` most likely went to `addr` at `at`.
-    pub fn name(&self, realm: Realm, client: IpAddr, addr: IpAddr, at: Timestamp) -> Option<(Arc<str>, Belief)> {
+    pub fn name(&self, realm: Realm, client: Asker, addr: IpAddr, at: Timestamp) -> Option<(Arc<str>, Belief)> {
         // A flow's first packet is known to the second only: an answer in that second counts.
         let late = Timestamp(at.0.saturating_add(Timestamp::SECOND));
         let holds = |k: &&Known| k.from <= late && at <= k.until;
@@ -141,6 +151,10 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
+    fn who(last: u8) -> Asker {
+        Asker::Address(ip(last))
+    }
+
     fn s(seconds: u64) -> Timestamp {
         Timestamp(seconds * Timestamp::SECOND)
     }
@@ -149,17 +163,17 @@ mod tests {
     fn an_answer_names_flows_of_its_asker_within_ttl_and_grace() {
         let mut names = Names::default();
         let name: Arc<str> = Arc::from("api.example");
-        names.question(R, ip(1), 5000, 7, &name, s(10));
-        names.answer(R, ip(1), 5000, 7, &name, ip(80), 60, s(11));
+        names.question(R, who(1), 5000, 7, &name, s(10));
+        names.answer(R, who(1), 5000, 7, &name, ip(80), 60, s(11));
         let likely = Some((name.clone(), Belief::Likely));
         let possible = Some((name.clone(), Belief::Possible));
         let cases = [
-            ("at once", ip(1), 11, likely.clone()),
-            ("in the same second", ip(1), 10, likely.clone()),
-            ("before", ip(1), 5, None),
-            ("within grace", ip(1), 11 + 60 + GRACE_S, likely),
-            ("too late", ip(1), 12 + 60 + GRACE_S, None),
-            ("somebody else", ip(2), 12, possible),
+            ("at once", who(1), 11, likely.clone()),
+            ("in the same second", who(1), 10, likely.clone()),
+            ("before", who(1), 5, None),
+            ("within grace", who(1), 11 + 60 + GRACE_S, likely),
+            ("too late", who(1), 12 + 60 + GRACE_S, None),
+            ("somebody else", who(2), 12, possible),
         ];
         for (case, client, at, expected) in cases {
             assert_eq!(names.name(R, client, ip(80), s(at)), expected, "{case}");
@@ -170,10 +184,10 @@ mod tests {
     fn unasked_or_shared_is_only_possible() {
         let mut names = Names::default();
         let (a, b): (Arc<str>, Arc<str>) = (Arc::from("a.example"), Arc::from("b.example"));
-        names.answer(R, ip(1), 5000, 7, &a, ip(80), 60, s(11));
-        assert_eq!(names.name(R, ip(1), ip(80), s(12)), Some((a.clone(), Belief::Possible)));
-        names.question(R, ip(1), 5000, 8, &b, s(12));
-        names.answer(R, ip(1), 5000, 8, &b, ip(80), 60, s(12));
-        assert_eq!(names.name(R, ip(1), ip(80), s(13)), Some((b, Belief::Possible)));
+        names.answer(R, who(1), 5000, 7, &a, ip(80), 60, s(11));
+        assert_eq!(names.name(R, who(1), ip(80), s(12)), Some((a.clone(), Belief::Possible)));
+        names.question(R, who(1), 5000, 8, &b, s(12));
+        names.answer(R, who(1), 5000, 8, &b, ip(80), 60, s(12));
+        assert_eq!(names.name(R, who(1), ip(80), s(13)), Some((b, Belief::Possible)));
     }
 }

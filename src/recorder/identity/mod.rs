@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
+use crate::recorder::names::Asker;
 use crate::recorder::store::rows::{Actor, Text};
 use crate::types::{MacAddr, Realm, Timestamp};
 
@@ -108,6 +109,11 @@ impl Bindings {
         let actor = Arc::new(Actor { realm, addr, mac, host_name });
         self.actors.insert(key, actor.clone());
         actor
+    }
+
+    /// The device behind `addr`, or the address where no device is known.
+    pub fn asker(&self, realm: Realm, addr: IpAddr) -> Asker {
+        self.binding(realm, addr).map_or(Asker::Address(addr), |b| Asker::Device(b.mac))
     }
 
     /// Since when the address has its present owner.

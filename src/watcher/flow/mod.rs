@@ -111,14 +111,15 @@ impl Flows {
             self.neighbor(block, neighbor, &mut observations);
         }
         self.each_shard(&mut observations, |shard, out| shard.tick(block.now, out));
-        self.batch(block.index, block.now, observations)
+        let begin = block.frames.first().map_or(block.now, |f| f.now);
+        self.batch(block.index, (begin, block.now), observations)
     }
 
     /// The run (or one world of it) is over: all flows end.
     pub fn finish(&mut self, index: u64, now: Timestamp) -> Batch {
         let mut observations = Vec::new();
         self.each_shard(&mut observations, Shard::finish);
-        self.batch(index, now, observations)
+        self.batch(index, (now, now), observations)
     }
 
     fn each_shard(&mut self, observations: &mut Vec<crate::observation::Observation>, mut act: impl FnMut(&mut Shard, &mut Outlet<'_>)) {
@@ -148,9 +149,9 @@ impl Flows {
         shard.neighbor(neighbor, frame, &mut out);
     }
 
-    fn batch(&mut self, block: u64, now: Timestamp, mut observations: Vec<crate::observation::Observation>) -> Batch {
+    fn batch(&mut self, block: u64, (begin, now): (Timestamp, Timestamp), mut observations: Vec<crate::observation::Observation>) -> Batch {
         observations.sort_by_key(|o| (o.order.frame, o.order.shard));
-        Batch { watcher: self.me, block, now, texts: self.texts.end_batch(), observations }
+        Batch { watcher: self.me, block, begin, now, texts: self.texts.end_batch(), observations }
     }
 }
 
