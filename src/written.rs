@@ -6,7 +6,7 @@
 //! Limits: [`FILE_MAX_BYTES`].
 //! Source: <https://toml.io/en/v1.0.0>.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
@@ -433,6 +433,23 @@ impl fmt::Display for Place {
     }
 }
 
+/// A text as TOML, in quotes and on one line whatever it holds.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// The word that `word` was probably meant to be.
 pub fn nearest<'w>(word: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let word = word.to_lowercase();
@@ -575,6 +592,15 @@ mod tests {
         }
         assert_eq!(distance("ab", "ba"), 1);
         assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn a_quoted_text_stays_one_line_and_comes_back() {
+        let text = "a\"b\\c\nd\r\t\u{7f}\u{85}é";
+        let line = format!("x = {}", quoted(text));
+        assert_eq!(line.lines().count(), 1);
+        let table: toml::Table = line.parse().unwrap();
+        assert_eq!(table["x"].as_str(), Some(text));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::recorder::policy::file::word;
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::{ServiceLine, Summary, Totals};
 use crate::recorder::words::{Disposition, Level};
+use crate::written::quoted;
 
 /// What stands above the rules.
 const HEAD: &str = "\
@@ -85,6 +86,8 @@ fn rule(out: &mut String, line: &ServiceLine, catalogue: &Catalogue) {
         |s| format!("{} by {}, category {}", s.name, s.vendor, s.category.word()),
     );
     let (devices, sessions) = (line.used.devices, line.used.sessions);
+    // A comment ends with its line, whatever a store or a catalogue holds.
+    let name: String = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let used = match line.level {
         Level::Bulk | Level::Used => format!(
             "used by {devices} device{} in {sessions} session{}",
@@ -109,7 +112,7 @@ fn rule(out: &mut String, line: &ServiceLine, catalogue: &Catalogue) {
     if known.is_none() {
         let _ = writeln!(out, "#   not in this catalogue, so the rule is left out:");
     }
-    let id = toml::Value::String(line.service.to_string());
+    let id = quoted(&line.service);
     let _ = writeln!(
         out,
         "{off}[[rule]]\n{off}service = {id}\n{off}status = \"\"\n{off}owner = \"\"\n{off}reason = \"\""

@@ -102,7 +102,8 @@ fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
 
 fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8> {
     let config = Config::load(args.file.as_deref())?;
-    let (rules, problems) = config.rulebook()?;
+    let (rules, mut problems) = config.rulebook()?;
+    problems.splice(..0, config.problems.iter().cloned());
     tell(&problems, out)?;
     let files = match config.files.as_slice() {
         [] => "no file, all defaults".to_owned(),
@@ -123,6 +124,9 @@ fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<u8> {
         serde_json::to_writer_pretty(&mut *out, &Shown::new(&config, &settings))?;
         writeln!(out)?;
         return Ok(0);
+    }
+    for problem in &config.problems {
+        writeln!(out, "# {}", problem.message)?;
     }
     if settings.is_empty() {
         writeln!(out, "# nothing is set; --effective shows the defaults")?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::written::{Document, Place, Problem, Problems, Section, nearest};
+use crate::written::{Document, Place, Problem, Problems, Section, nearest, quoted};
 
 /// The embedded file: every key with its default.
 pub const DEFAULTS: &str = include_str!("shadowtap.toml");
@@ -301,7 +301,7 @@ impl Value {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Text(text) => write!(f, "{}", toml::Value::String(text.clone())),
+            Value::Text(text) => write!(f, "{}", quoted(text)),
             Value::Number(number) => write!(f, "{number}"),
             Value::Flag(flag) => write!(f, "{flag}"),
             Value::List(items) => {

@@ -68,6 +68,8 @@ pub struct Config {
     pub settings: Vec<Setting>,
     /// Files read, included ones first.
     pub files: Vec<Arc<str>>,
+    /// What is to be told about it, though nothing is wrong.
+    pub problems: Vec<Problem>,
 }
 
 /// Whom the sensor watches.
@@ -147,7 +149,7 @@ impl Config {
     /// Everything that is wrong with it, by file and line or flag.
     pub fn load_with(path: Option<&Path>, flags: &[Flag]) -> Result<Config, ConfigError> {
         let mut layers = Layers::new();
-        if let Some(path) = path.map(Path::to_owned).or_else(found) {
+        if let Some(path) = path.map(Path::to_owned).or_else(|| found(&mut layers.problems)) {
             layers.file(&path, None);
         }
         for flag in flags {
@@ -157,7 +159,7 @@ impl Config {
         let mut reader = Reader { settings, problems };
         let mut config = reader.config();
         let Reader { settings, problems } = reader;
-        problems.check()?;
+        config.problems = problems.check()?.0;
         config.settings = settings;
         config.files = documents.iter().map(|d| d.name().clone()).collect();
         // A flag that names a policy means that one, and not the rules of the configuration too.
@@ -278,14 +280,19 @@ impl Config {
 }
 
 /// The file to read when none is named.
-fn found() -> Option<PathBuf> {
+fn found(problems: &mut Problems) -> Option<PathBuf> {
     if let Some(named) = env::var_os(FILE_VARIABLE).filter(|n| !n.is_empty()) {
         return Some(PathBuf::from(named));
     }
-    // A stranger's file in a shared folder must not decide what is looked at.
     let here = PathBuf::from(FILE_NAME);
     let owner = here.metadata().ok()?.uid();
-    (owner == 0 || owner == rustix::process::geteuid().as_raw()).then_some(here)
+    // A stranger's file in a shared folder must not decide what is looked at.
+    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+        return Some(here);
+    }
+    let message = format!("./{FILE_NAME} belongs to another user and is not read");
+    problems.warning(None, message, Some("name it with --config if you trust it".to_owned()));
+    None
 }
 
 fn of_catalogue(error: CatalogueError) -> ConfigError {
@@ -342,6 +349,7 @@ impl Reader {
             },
             settings: Vec::new(),
             files: Vec::new(),
+            problems: Vec::new(),
         }
     }
 

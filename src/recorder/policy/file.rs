@@ -371,6 +371,7 @@ impl<'c> PolicyBuilder<'c> {
         }
     }
 
+    /// A text on one line, for a person; `None` if nobody wrote anything.
     fn said(&mut self, section: &Section<'_>, key: &str) -> Option<Text> {
         // An empty text is what a form has where nobody wrote anything.
         if section
@@ -381,12 +382,13 @@ impl<'c> PolicyBuilder<'c> {
             return None;
         }
         let text = section.text(key, &mut self.problems)?;
-        let plain = !text.get_ref().chars().any(|c| c.is_control() && c != '\n');
-        if text.get_ref().len() > TEXT_MAX || !plain {
+        let words: Vec<&str> = text.get_ref().split_whitespace().collect();
+        let line = words.join(" ");
+        if line.len() > TEXT_MAX || line.chars().any(char::is_control) {
             let message = format!("`{key}` must be plain text of at most {TEXT_MAX} bytes");
             self.problems.error(Some(section.place(&text)), message, None);
         }
-        Some(Text::from(*text.get_ref()))
+        Some(Text::from(line))
     }
 
     fn scope(&mut self, section: &Section<'_>) -> Scope {
