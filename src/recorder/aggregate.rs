@@ -119,7 +119,8 @@ impl Aggregate {
     /// A flow under one name is over.
     pub fn flow(&mut self, flow: &MatchedFlow, judged: &Judged, versions: &Versions, capture: &Text) {
         let actor = &flow.actor;
-        let mut counted = false;
+        // A flow that began in an earlier input is counted there.
+        let mut counted = flow.carried;
         for part in &flow.parts {
             let growing = self.input(part.input);
             let key = (

@@ -632,10 +632,8 @@ impl Rest {
     fn finish<K: Key>(&mut self, table: &mut Table<K>, out: &mut Outlet<'_>) {
         for index in table.used() {
             let Some(slot) = table.slot(index) else { continue };
-            let mut last = FlowState::LAST;
-            if !closed(&slot.hot) {
-                last |= FlowState::OPEN;
-            }
+            // Closed ones too: a last alert may come after the FIN.
+            let last = FlowState::LAST | FlowState::OPEN;
             self.last_words(&slot.key, &mut slot.hot, out);
             self.flush(&slot.key, &mut slot.hot, last, out);
             self.drop_cold(&mut slot.hot, out);
