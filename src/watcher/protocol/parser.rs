@@ -36,9 +36,13 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
         answer == Some(true)
     };
     if ask(tls::looks_like(bytes)) {
-        // Handshake type 2 is a ServerHello: its sender is the server (RFC 8446 §4).
-        let server = bytes.first() == Some(&22) && bytes.get(5) == Some(&2);
-        return Verdict::Is(Protocol::Tls, if server { Down } else { Up });
+        // A ClientHello (1) or ServerHello (2) tells who is who (RFC 8446 §4); nothing else does.
+        let speaker = match (bytes.first(), bytes.get(5)) {
+            (Some(22), Some(1)) => Up,
+            (Some(22), Some(2)) => Down,
+            _ => from,
+        };
+        return Verdict::Is(Protocol::Tls, speaker);
     }
     if ask(http2::looks_like(Up, bytes)) {
         return Verdict::Is(Protocol::Http2, Up);
