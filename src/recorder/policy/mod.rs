@@ -1,6 +1,6 @@
 //! Who may use what: the decisions of people, most specific first.
 //!
-//! In: rules read by [`file`]; then a service, an actor and a capture time.
+//! In: rules read by [`mod@file`]; then a service, an actor and a capture time.
 //! Out: a [`Ruling`], or an [`Explanation`](explain::Explanation) of how it came about.
 //! Never: reads a clock; names a person or a device in a ruling.
 //! Limits: [`RULES_MAX`](file::RULES_MAX).
