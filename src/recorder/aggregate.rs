@@ -91,7 +91,8 @@ struct Growing {
     destinations: HashMap<(u32, Text), Destination, RandomState>,
     lumped: BTreeMap<u32, Destination>,
     candidates: BTreeMap<(u32, Text), CandidateTotals>,
-    coverage: BTreeMap<&'static str, (u64, Option<&'static str>)>,
+    /// Few rows, touched by every flow: found by walking, not by comparing texts.
+    coverage: Vec<(&'static str, Option<&'static str>, u64)>,
     open_flows: Vec<OpenFlow>,
 }
 
@@ -271,8 +272,11 @@ impl Aggregate {
 
     /// Adds to a number of the coverage ledger; `of` names the number that this is a part of.
     pub fn cover(&mut self, input: u16, name: &'static str, of: Option<&'static str>, count: u64) {
-        let entry = self.input(input).coverage.entry(name).or_insert((0, of));
-        entry.0 += count;
+        let rows = &mut self.input(input).coverage;
+        match rows.iter_mut().find(|(known, ..)| std::ptr::eq(*known, name)) {
+            Some((.., sum)) => *sum += count,
+            None => rows.push((name, of, count)),
+        }
     }
 
     /// The rows of each input; `inputs` gives the digest that finding ids are made of.
@@ -378,12 +382,7 @@ impl Growing {
             .collect();
         let candidates = self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
         let destinations = destinations(self.destinations, self.lumped);
-        let coverage = self.coverage.into_iter().map(|(name, (count, of))| Coverage {
-            name: Text::from(name),
-            count,
-            of: of.map(Text::from),
-        });
-        let coverage = coverage.collect();
+        let coverage = coverage(self.coverage);
         InputRows { usage, sessions, findings, candidates, destinations, coverage, open_flows: self.open_flows }
     }
 }
@@ -461,6 +460,21 @@ fn add(to: &mut Usage, more: &Usage) {
     to.flows += more.flows;
     to.first_seen = to.first_seen.min(more.first_seen);
     to.last_seen = to.last_seen.max(more.last_seen);
+}
+
+/// One row a name, in order; the same name may stand twice in the binary.
+fn coverage(rows: Vec<(&'static str, Option<&'static str>, u64)>) -> Vec<Coverage> {
+    let mut by_name: BTreeMap<&str, (Option<&str>, u64)> = BTreeMap::new();
+    for (name, of, count) in rows {
+        let row = by_name.entry(name).or_insert((of, 0));
+        row.1 += count;
+    }
+    let row = |(name, (of, count)): (&str, (Option<&str>, u64))| Coverage {
+        name: Text::from(name),
+        count,
+        of: of.map(Text::from),
+    };
+    by_name.into_iter().map(row).collect()
 }
 
 /// Merges presence with gaps below a session's; level and verdict are the strongest within.

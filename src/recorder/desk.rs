@@ -5,7 +5,7 @@
 //! Limits: those of [`super::flows`], [`super::names`], [`super::identity`],
 //! [`super::aggregate`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ struct World {
     candidates: HashMap<u64, Text, RandomState>,
     aggregate: Aggregate,
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
-    clients: BTreeSet<(u16, Realm, IpAddr)>,
+    clients: HashSet<(u16, Realm, IpAddr), RandomState>,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
     flows_full: u64,
 }
