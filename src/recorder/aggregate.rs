@@ -112,6 +112,19 @@ pub struct Judged {
     pub ruling: Ruling,
 }
 
+/// Signs of an API in one flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Who spoke it.
+    pub client: IpAddr,
+    /// Flow number.
+    pub flow: u64,
+    /// Name of the grammar.
+    pub grammar: &'static str,
+    /// The server answered in kind.
+    pub answered: bool,
+}
+
 impl Aggregate {
     fn input(&mut self, input: u16) -> &mut Growing {
         self.inputs.entry(input).or_default()
@@ -236,7 +249,7 @@ impl Aggregate {
     }
 
     /// Signs of an AI API at a host outside the catalogue.
-    pub fn candidate(&mut self, input: u16, at: Timestamp, host: &Text, client: IpAddr, flow: u64, grammar: &'static str, answered: bool) {
+    pub fn candidate(&mut self, input: u16, at: Timestamp, host: &Text, seen: &Seen) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let totals = self.input(input).candidates.entry((day, host.clone())).or_insert_with(|| CandidateTotals {
             grammars: BTreeSet::new(),
@@ -248,13 +261,13 @@ impl Aggregate {
             last: at,
             answered: false,
         });
-        totals.grammars.insert(grammar);
-        totals.answered |= answered;
+        totals.grammars.insert(seen.grammar);
+        totals.answered |= seen.answered;
         if totals.flows.len() < CANDIDATE_FLOWS_MAX {
-            totals.flows.insert(flow);
+            totals.flows.insert(seen.flow);
         }
         if totals.clients.len() < CANDIDATE_FLOWS_MAX {
-            totals.clients.insert(client);
+            totals.clients.insert(seen.client);
         }
         totals.first = totals.first.min(at);
         totals.last = totals.last.max(at);

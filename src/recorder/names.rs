@@ -57,6 +57,9 @@ pub enum Asker {
 
 type Key = (Realm, Asker, IpAddr);
 
+/// Who asked, from which port, with which message id.
+type Question = (Realm, Asker, u16, u16);
+
 /// Answers by client and address, and which questions are open.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -64,9 +67,11 @@ pub struct Names {
     old: HashMap<Key, Vec<Known>, RandomState>,
     /// By address alone: the last name anybody was told.
     anybody: HashMap<(Realm, IpAddr), Known, RandomState>,
-    questions: HashMap<(Realm, Asker, u16, u16), (Arc<str>, Timestamp), RandomState>,
+    questions: HashMap<Question, (Arc<str>, Timestamp), RandomState>,
     /// ECH configurations handed out: name to the time they hold.
     ech: HashMap<Arc<str>, Timestamp, RandomState>,
+    /// Whether a client that asked for a name asked for its HTTPS record too.
+    habits: HashMap<(Realm, Asker, Arc<str>), bool, RandomState>,
     /// Generations dropped because the cap was met.
     pub dropped: u64,
 }
@@ -79,6 +84,22 @@ impl Names {
             self.dropped = self.dropped.saturating_add(1);
         }
         self.questions.insert((realm, client, port, id), (name.clone(), at));
+    }
+
+    /// `client` asked for a record of `name`: type 65 is HTTPS (RFC 9460).
+    pub fn habit(&mut self, realm: Realm, client: Asker, name: &Arc<str>, rtype: u16) {
+        const HTTPS: u16 = 65;
+        if self.habits.len() >= ADDRESSES_MAX {
+            self.habits.clear();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        *self.habits.entry((realm, client, name.clone())).or_default() |= rtype == HTTPS;
+    }
+
+    /// `true` if `client` asked for the HTTPS record of `name` as browsers do, `false` if it asked
+    /// for addresses only as programs do, `None` if it was not seen to ask.
+    pub fn asks_like_browser(&self, realm: Realm, client: Asker, name: &Arc<str>) -> Option<bool> {
+        self.habits.get(&(realm, client, name.clone())).copied()
     }
 
     /// `client` was told that `name` lives at `addr` for `ttl_s` seconds.
