@@ -55,6 +55,18 @@ pub enum Asker {
     Address(IpAddr),
 }
 
+impl Known {
+    /// The same name told again before it ran out holds since it was first told: a flow may be
+    /// asked about long after it began.
+    fn after(mut self, before: &Known) -> Known {
+        if self.name == before.name && self.from <= before.until {
+            self.from = self.from.min(before.from);
+            self.asked |= before.asked;
+        }
+        self
+    }
+}
+
 type Key = (Realm, Asker, IpAddr);
 
 /// Who asked, from which port, with which message id.
@@ -113,13 +125,18 @@ impl Names {
             self.anybody.clear();
             self.dropped = self.dropped.saturating_add(1);
         }
-        self.anybody.insert((realm, addr), known.clone());
+        let anybody = self.anybody.entry((realm, addr)).or_insert_with(|| known.clone());
+        *anybody = known.clone().after(anybody);
         if self.young.len() >= ADDRESSES_MAX {
             self.old = std::mem::take(&mut self.young);
             self.dropped = self.dropped.saturating_add(1);
         }
         let names = self.young.entry((realm, client, addr)).or_default();
-        names.retain(|k| k.name != known.name);
+        let same = names.iter().position(|k| k.name == known.name);
+        let known = match same.map(|place| names.remove(place)) {
+            Some(before) => known.after(&before),
+            None => known,
+        };
         if names.len() >= NAMES_MAX {
             names.remove(0);
         }
@@ -199,6 +216,17 @@ mod tests {
         for (case, client, at, expected) in cases {
             assert_eq!(names.name(R, client, ip(80), s(at)), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_name_told_again_still_names_flows_of_before() {
+        let mut names = Names::default();
+        let name: Arc<str> = Arc::from("api.example");
+        for at in [10, 60] {
+            names.question(R, who(1), 5000, 7, &name, s(at));
+            names.answer(R, who(1), 5000, 7, &name, ip(80), 0, s(at));
+        }
+        assert_eq!(names.name(R, who(1), ip(80), s(11)), Some((name, Belief::Likely)));
     }
 
     #[test]
