@@ -559,6 +559,8 @@ fn open_flow(flow: &MatchedFlow, level: Level, last: Timestamp) -> OpenFlow {
         bytes_down: flow.volume.down,
         first_seen: flow.parts.first().map_or(last, |p| p.first),
         last_seen: last,
+        hello_bytes: flow.volume.hello,
+        next_seq: flow.next_seq,
         ended: !flow.open,
     }
 }

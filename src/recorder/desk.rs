@@ -381,6 +381,7 @@ impl Desk {
                 frames: [0; 3],
                 open: false,
                 carried: false,
+                next_seq: [0; 2],
             };
             self.world.flows.insert(o.flow.id, flow);
         }
@@ -482,10 +483,12 @@ impl Desk {
     /// Goes on with a flow whose name stands in an earlier input.
     fn carry_on(&mut self, o: &Observation, delta: &Delta, open: &OpenFlow, last: bool) {
         let Some(hit) = hits::hit(&self.rules.catalogue, &open.name) else { return };
-        self.count(o, delta, Arc::new(hit), open.name.clone(), open.evidence, false, false);
+        let fresh = if o.flow.protocol == TCP { without_repeats(delta, open.next_seq) } else { *delta };
+        self.count(o, &fresh, Arc::new(hit), open.name.clone(), open.evidence, false, false);
         if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
             flow.volume.up += open.bytes_up;
             flow.volume.down += open.bytes_down;
+            flow.volume.hello = open.hello_bytes;
             flow.class = open.client_class;
             flow.ja4.clone_from(&open.ja4);
             flow.answered = true;
@@ -597,6 +600,22 @@ fn hider_row(kind: HiderKind) -> &'static str {
         HiderKind::SecurityEdge => "clients_of_security_edges",
         HiderKind::Relay => "clients_of_relays",
     }
+}
+
+/// The delta without the bytes that an earlier input counted: a segment sent again just after
+/// the border between two files.
+fn without_repeats(delta: &Delta, counted_to: [u32; 2]) -> Delta {
+    let repeated = |bytes: u64, next: u32, counted: u32| -> u64 {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let again = counted.wrapping_sub(next.wrapping_sub(bytes));
+        if again <= bytes { u64::from(again) } else { 0 }
+    };
+    let [up, down] = delta.next_seq;
+    let [counted_up, counted_down] = counted_to;
+    let mut fresh = *delta;
+    fresh.up -= repeated(delta.up, up, counted_up);
+    fresh.down -= repeated(delta.down, down, counted_down);
+    fresh
 }
 
 /// Ports on which a name from DNS may stand for application traffic: not DNS, NTP, or pings.

@@ -72,6 +72,8 @@ pub struct MatchedFlow {
     pub open: bool,
     /// It began in an earlier input, which gave it its name.
     pub carried: bool,
+    /// Next sequence number of client and server.
+    pub next_seq: [u32; 2],
 }
 
 impl MatchedFlow {
@@ -82,6 +84,7 @@ impl MatchedFlow {
         self.volume.hello = self.volume.hello.max(u64::from(delta.hello_bytes));
         self.answered |= delta.state.has(FlowState::ANSWERED);
         self.open = delta.state.has(FlowState::OPEN);
+        self.next_seq = delta.next_seq;
         if self.frames[0] == 0 {
             self.frames[0] = delta.first_frame;
         }

@@ -427,7 +427,8 @@ impl Answers {
         let rows: Vec<OpenFlow> = self.all(
             "SELECT o.realm, o.transport, o.client_addr, o.client_port, o.server_addr,
                     o.server_port, s.word, o.role, p.word, o.name, o.evidence, o.client_class,
-                    o.level, o.ja4, o.bytes_up, o.bytes_down, o.first_seen, o.last_seen, o.ended
+                    o.level, o.ja4, o.bytes_up, o.bytes_down, o.first_seen, o.last_seen, o.ended,
+                    o.next_seq_up, o.next_seq_down, o.hello_bytes
              FROM open_flow o JOIN word s ON s.id = o.service JOIN word p ON p.id = o.pattern
              JOIN input i ON i.id = o.input
              WHERE o.last_seen < ?1
@@ -454,6 +455,8 @@ impl Answers {
                     first_seen: r.get(16)?,
                     last_seen: r.get(17)?,
                     ended: r.get(18)?,
+                    next_seq: [r.get(19)?, r.get(20)?],
+                    hello_bytes: r.get::<_, Count>(21)?.0,
                 })
             },
         )?;

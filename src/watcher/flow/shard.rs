@@ -545,6 +545,7 @@ impl Rest {
             down: u64::from(pick(hot.bytes, server)),
             ip_up: u64::from(pick(hot.ip_bytes, client)),
             ip_down: u64::from(pick(hot.ip_bytes, server)),
+            next_seq: [pick(hot.next_seq, client), pick(hot.next_seq, server)],
             packets_up: pick(packets, client),
             packets_down: pick(packets, server),
             first: at(hot.first_s),
