@@ -257,6 +257,16 @@ impl Answers {
         }
     }
 
+    /// The input that a finding lies in; nothing if there is no such finding.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn input_of(&self, id: &str) -> Result<Option<InputRow>, Error> {
+        let sql = "SELECT input FROM finding WHERE key = ?1";
+        let input = self.conn.query_row(sql, [id], |r| r.get(0)).optional()?;
+        input.map(|input| read_input(&self.conn, input)).transpose()
+    }
+
     /// What became of a finding, oldest first.
     ///
     /// # Errors
