@@ -45,7 +45,7 @@ const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
     ("dns_queries", Seen, "DNS questions", None),
     ("payload_bytes", Seen, "payload bytes", None),
     ("flows_inbound", Seen, "flows of strangers to hosts here, not counted as use", None),
-    ("flows_unnamed", Unseen, "flows without any name", Some("flows")),
+    ("flows_unnamed", Unseen, "flows without any name (DNS and the like among them)", Some("flows")),
     ("flows_named_possibly", Unseen, "flows whose name is only possible (DNS in doubt)", None),
     ("hellos_without_name", Unseen, "TLS and QUIC hellos without a name", Some("hellos")),
     ("hellos_ech_plausible", Unseen, "hellos with the real name encrypted (ECH)", Some("hellos")),

@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::terminal::{number, printable};
+use super::terminal::{counted, printable};
 use crate::recorder::alert::rfc3339;
 use crate::recorder::finding::bytes;
 use crate::recorder::store::rows::{EvidenceItem, Finding, InputRow};
@@ -110,7 +110,7 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
     let (level, verdict) = (finding.level.code(), finding.disposition.code());
     say(out, "verdict", &format!("{verdict}, {level}, severity {}", finding.severity))?;
     let (up, down) = (bytes(finding.bytes_up), bytes(finding.bytes_down));
-    say(out, "volume", &format!("{up} sent, {down} received, {} flows", number(finding.flows)))?;
+    say(out, "volume", &format!("{up} sent, {down} received, {}", counted(finding.flows, "flow")))?;
     let (first, last) = (rfc3339(finding.first_seen), rfc3339(finding.last_seen));
     say(out, "time", &format!("{first} to {last}"))?;
     for (i, item) in finding.evidence.iter().enumerate() {
@@ -131,7 +131,7 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
         say(out, "client", &format!("{}: {}", item.client_class.code(), item.client_evidence))?;
     }
     if finding.evidence_more > 0 {
-        writeln!(out, "\n{} more flows show the same.", number(finding.evidence_more))?;
+        writeln!(out, "\nShown by {} as well.", counted(finding.evidence_more, "more flow"))?;
     }
     Ok(())
 }

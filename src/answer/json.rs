@@ -169,6 +169,10 @@ pub struct ActorUse {
     pub bytes_sent: u64,
     /// Payload bytes to the client, at all levels.
     pub bytes_received: u64,
+    /// Payload bytes from the client in use.
+    pub used_bytes_sent: u64,
+    /// Payload bytes to the client in use.
+    pub used_bytes_received: u64,
     /// Flows.
     pub flows: u64,
     /// First packet.
@@ -408,6 +412,8 @@ fn actor(seen: &SeenBy) -> ActorUse {
         level: seen.level.code().to_owned(),
         bytes_sent: seen.totals.bytes_up,
         bytes_received: seen.totals.bytes_down,
+        used_bytes_sent: seen.used_bytes_up,
+        used_bytes_received: seen.used_bytes_down,
         flows: seen.totals.flows,
         first_seen: rfc3339(seen.totals.first_seen),
         last_seen: rfc3339(seen.totals.last_seen),

@@ -228,8 +228,13 @@ impl Page<'_> {
     ) -> io::Result<()> {
         let (used, below): (Vec<_>, Vec<_>) =
             group.services.iter().partition(|s| s.used.flows > 0 || s.level.counts());
+        let judged = &self.facts.summary.judged;
+        let decided = !judged.is_empty() && judged.iter().any(|j| &*j.policy_version != "none");
         self.heading(out, title, color, &if used.is_empty() {
-            "no use seen".to_owned()
+            match group.services.is_empty() && !decided && title != "Not yet reviewed" {
+                true => "none, as no policy says so".to_owned(),
+                false => "no use seen".to_owned(),
+            }
         } else {
             let totals = &group.used;
             format!(
@@ -318,7 +323,7 @@ impl Page<'_> {
         }
         let more = devices.len().saturating_sub(WHO_MAX) as u64;
         if more > 0 {
-            self.paragraph(out, &format!("and {} more", counted(more, "device")), 6, "")?;
+            self.paragraph(out, &format!("and {}", counted(more, "more device")), 6, "")?;
         }
         Ok(())
     }
@@ -343,10 +348,9 @@ impl Page<'_> {
                 bytes(c.totals.bytes_down),
                 self.clock.text(c.totals.first_seen),
                 self.clock.text(c.totals.last_seen),
-                printable(&c.grammars.join(", ")).into_owned(),
             ]
         };
-        let [service, devices, sessions, sent, received, first, last, level, _] = FIGURES;
+        let [service, devices, sessions, sent, received, first, last, ..] = FIGURES;
         let head = [
             Column { head: "Host", ..service },
             devices,
@@ -355,7 +359,6 @@ impl Page<'_> {
             received,
             first,
             last,
-            Column { head: "Speaks", ..level },
         ];
         let rows: Vec<_> = all.iter().map(row).collect();
         for (at, of_row) in table(&head, &rows, self.width.saturating_sub(2)).iter().enumerate() {
@@ -363,7 +366,9 @@ impl Page<'_> {
                 writeln!(out, "  {}", self.paint(line, if at == 0 { "2" } else { "" }))?;
             }
             if let Some(c) = at.checked_sub(1).and_then(|at| all.get(at)) {
-                self.paragraph(out, &printable(&c.evidence), 6, "")?;
+                // Lists come without blanks, and could not be broken.
+                let evidence = c.evidence.replace(',', ", ").replace(",  ", ", ");
+                self.paragraph(out, &printable(&evidence), 6, "")?;
             }
         }
         Ok(())
@@ -446,12 +451,16 @@ fn devices<'a>(actors: impl Iterator<Item = &'a SeenBy>) -> Vec<Device> {
         let host = texts.iter().find_map(|t| t.host.clone());
         let mac = texts.iter().find_map(|t| t.mac.clone());
         let addresses: BTreeSet<_> = texts.into_iter().map(|t| t.ip).collect();
-        let parts = host.into_iter().chain(addresses).chain(mac);
+        // A name and one address are enough to find a device; the document has them all.
+        let mac = mac.filter(|_| host.is_none());
+        let more = addresses.len().saturating_sub(1);
+        let more = (more > 0).then(|| format!("+{more}"));
+        let parts = host.into_iter().chain(addresses.into_iter().take(1)).chain(more).chain(mac);
         Device {
             label: parts.collect::<Vec<_>>().join(" "),
             classes: seen.iter().flat_map(|s| s.client_classes.iter().copied()).collect(),
-            up: seen.iter().map(|s| s.totals.bytes_up).fold(0, u64::saturating_add),
-            down: seen.iter().map(|s| s.totals.bytes_down).fold(0, u64::saturating_add),
+            up: seen.iter().map(|s| s.used_bytes_up).fold(0, u64::saturating_add),
+            down: seen.iter().map(|s| s.used_bytes_down).fold(0, u64::saturating_add),
         }
     };
     let mut devices: Vec<Device> = by_key.values().map(device).collect();

@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Problem;
+use crate::answer::terminal::counted;
 use crate::answer::{evidence, json};
 use crate::recorder::store::Answers;
 
@@ -91,7 +92,8 @@ pub fn run(args: &EvidenceArgs) -> anyhow::Result<u8> {
     } else {
         evidence::write(&mut out, &finding)?;
         if let (Some(cut), Some(to)) = (cut, &args.pcap) {
-            writeln!(out, "\n{} frames of {} flows written to {}", cut.frames, cut.flows, to.display())?;
+            let (frames, flows) = (counted(cut.frames, "frame"), counted(cut.flows, "flow"));
+            writeln!(out, "\n{frames} of {flows} written to {}", to.display())?;
         }
     }
     out.flush()?;
