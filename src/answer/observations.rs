@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use twox_hash::XxHash3_64;
 
@@ -21,15 +22,27 @@ use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource, Protoc
 /// Items of one capture that are remembered so as to write each once: 64 MiB of hashes.
 pub const REMEMBERED_MAX: usize = 8 << 20;
 
-/// One line.
-#[derive(Serialize)]
+/// One line of `--observations`: an item that was read, before anybody judged it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "Observation")]
 struct Line<'a> {
+    /// Capture by its name, below the directory given.
     capture: &'a str,
+    /// What was read: `tls_sni`, `quic_sni`, `dns_query`, `http_host`, `dhcp_host` ...
     kind: &'a str,
+    /// Client address; a link address for DHCP and ARP.
     client: &'a str,
+    /// Server address, empty where there is none.
     server: &'a str,
+    /// Server port, 0 where there is none.
     port: u16,
+    /// The item itself.
     value: &'a str,
+}
+
+/// The published schema of a line.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Line<'_>)
 }
 
 /// Writes observations.

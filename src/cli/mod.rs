@@ -1,6 +1,7 @@
 //! One file a command: arguments to one action, no logic of its own.
 
 pub mod config;
+pub mod evidence;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
@@ -31,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Find AI services in captures: which, approved or not, by whom, how much.
     Scan(Box<scan::ScanArgs>),
+    /// Show why a finding is one, and cut its packets out of the capture.
+    Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
     /// Explain, check and start the policy: who may use what.
@@ -73,6 +76,7 @@ impl Problem {
 pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
+        Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
