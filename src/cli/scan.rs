@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
@@ -22,7 +22,8 @@ use crate::answer::{json, summary};
 use crate::config::{Config, Flag};
 use crate::courier::{self, sinks::jsonl::JsonLines};
 use crate::observation::Batch;
-use crate::recorder::desk::Desk;
+use crate::recorder::desk::{Desk, Rulebook};
+use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{InputRow, InputRows, Text};
 use crate::recorder::store::{Scope, Store};
 use crate::sensor::{self, Listener};
@@ -140,90 +141,27 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
             eprintln!("{problem}");
         }
     }
-    let mut paths = args.inputs.clone();
-    paths.extend(args.read.iter().cloned());
-    if paths.is_empty() {
-        return Err(Problem::usage("no input: name capture files, folders, or - for standard input").into());
-    }
-    let options = Options {
-        since: args.since,
-        until: args.until,
-        filter: args.filter.clone(),
-        separate: args.separate,
-    };
-    let inputs = Inputs::open(&paths, &options).map_err(|e| Problem::usage(e.to_string()))?;
-    let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
-    let store = match args.store.as_ref().or(config.store.file.as_ref()) {
-        Some(path) => Store::open(path, config.store_options())
-            .with_context(|| format!("cannot open the store {}", path.display()))?,
-        None => Store::open_memory(config.store_options())?,
-    };
-    let observations = match &args.observations {
-        Some(path) => Some(Observations::new(writer(path)?, names.clone())),
-        None => None,
-    };
-    let mut desk = Desk::new(rulebook.clone());
-    desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
-    let mut scan = Scan {
-        desk,
-        store,
-        observations,
-        bar: progress_bar(args.quiet),
-        blocks: 0,
-        may_carry: !args.separate,
-        keys: Vec::new(),
-        failures: Vec::new(),
-        decode: BTreeMap::new(),
-        totals: DecodeCounters::default(),
-        bytes: 0,
-        stored: 0,
-        newest: Timestamp(0),
-        quiet: args.quiet,
-    };
-    let sensor_options = config.sensor_options();
-    let stop = sensor_options.stop.clone();
+    let inputs = open_inputs(args)?;
+    let names = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    let mut scan = Scan::new(args, &config, rulebook.clone(), names)?;
+    let options = config.sensor_options();
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())?;
+        signal_hook::flag::register(signal, options.stop.clone())?;
     }
     #[expect(clippy::disallowed_methods, reason = "statistics say how long the run took")]
     let begin = std::time::Instant::now();
-    let totals = sensor::run_offline(inputs, &sensor_options, &mut scan);
+    let totals = sensor::run_offline(inputs, &options, &mut scan);
     let wall_s = begin.elapsed().as_secs_f64();
-    scan.bar.finish_and_clear();
-    let interrupted = stop.load(Ordering::Relaxed);
-    let mut failed = !scan.failures.is_empty();
-    if let Some(observations) = scan.observations.take()
-        && let Err(error) = observations.finish()
-    {
-        scan.failures.push(format!("observations: {error}"));
-        failed = true;
-    }
-    for failure in &scan.failures {
-        eprintln!("shadowtap: {failure}");
-    }
+    scan.finish();
 
-    let newest = scan.newest;
-    if let Err(error) = scan.store.retain(newest) {
-        eprintln!("shadowtap: store: {error}");
-        failed = true;
-    }
     let scope = Scope { inputs: Some(scan.keys.clone()), ..Scope::default() };
     let facts = summary::Facts::read(scan.store.answers(), &scope)?;
     if let Some(path) = &args.alerts {
-        let delivered = if stdout.is("--alerts -") {
-            courier::drain(&scan.store, &mut JsonLines::stdout())
-        } else {
-            courier::drain(&scan.store, &mut JsonLines::append(path)?)
-        };
-        if let Err(error) = delivered {
-            eprintln!("shadowtap: {error}");
-            failed = true;
-        }
+        scan.alerts(path, stdout)?;
     }
     if let Some(path) = &args.stats {
-        let stats = stats(&scan, &totals, wall_s, sensor_options.watchers);
         let mut out = writer(path)?;
-        serde_json::to_writer_pretty(&mut out, &stats)?;
+        serde_json::to_writer_pretty(&mut out, &stats(&scan, &totals, wall_s, options.watchers))?;
         writeln!(out)?;
         out.flush()?;
     }
@@ -233,25 +171,46 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         writeln!(out)?;
         out.flush()?;
     } else if stdout.is_free() {
-        let terminal = io::stdout().is_terminal();
-        let style = summary::Style {
-            width: super::columns().unwrap_or(WIDTH),
-            color: terminal && std::env::var_os("NO_COLOR").is_none(),
-            catalogue: &rulebook.catalogue,
-        };
-        let mut out = BufWriter::new(io::stdout().lock());
-        summary::write(&mut out, &facts, style)?;
-        out.flush()?;
+        summarise(&facts, &rulebook.catalogue)?;
     }
-    if interrupted {
+    if options.stop.load(Ordering::Relaxed) {
         eprintln!("shadowtap: interrupted; inputs not read to their end were left out");
         return Ok(130);
     }
-    if failed {
-        return Ok(1);
-    }
     let matched = args.fail_on.is_some_and(|wanted| wanted.matches(&facts));
-    Ok(if matched { 3 } else { 0 })
+    Ok(match (scan.failed, matched) {
+        (true, _) => 1,
+        (false, true) => 3,
+        (false, false) => 0,
+    })
+}
+
+fn open_inputs(args: &ScanArgs) -> anyhow::Result<Inputs> {
+    let paths: Vec<PathBuf> = args.inputs.iter().chain(&args.read).cloned().collect();
+    if paths.is_empty() {
+        let help = "no input: name capture files, folders, or - for standard input";
+        return Err(Problem::usage(help).into());
+    }
+    let options = Options {
+        since: args.since,
+        until: args.until,
+        filter: args.filter.clone(),
+        separate: args.separate,
+    };
+    Inputs::open(&paths, &options).map_err(|e| Problem::usage(e.to_string()).into())
+}
+
+fn summarise(facts: &summary::Facts, catalogue: &Catalogue) -> anyhow::Result<()> {
+    let terminal = io::stdout().is_terminal();
+    let style = summary::Style {
+        width: super::columns().unwrap_or(WIDTH),
+        color: terminal && std::env::var_os("NO_COLOR").is_none(),
+        catalogue,
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    summary::write(&mut out, facts, style)?;
+    out.flush()?;
+    Ok(())
 }
 
 fn flags(args: &ScanArgs) -> Vec<Flag> {
@@ -302,7 +261,8 @@ struct Scan {
     may_carry: bool,
     /// Keys of the inputs committed.
     keys: Vec<Text>,
-    failures: Vec<String>,
+    /// An input, the store or an output failed.
+    failed: bool,
     decode: BTreeMap<u16, DecodeCounters>,
     totals: DecodeCounters,
     bytes: u64,
@@ -347,7 +307,7 @@ impl Listener for Scan {
             let rows = rows.remove(&index(place)).unwrap_or_default();
             match self.store.commit_input(&input, &rows) {
                 Ok(_) => self.keys.push(input.key),
-                Err(error) => self.failures.push(format!("store: {}: {error}", report.name)),
+                Err(error) => self.fail(&format!("store: {}", report.name), &error),
             }
         }
         self.decode.clear();
@@ -356,7 +316,7 @@ impl Listener for Scan {
     fn progress(&mut self, read_bytes: u64, total_bytes: Option<u64>, frames: u64) {
         self.blocks += 1;
         self.stored = read_bytes;
-        if self.blocks % PROGRESS_BLOCKS != 0 || self.bar.is_hidden() {
+        if !self.blocks.is_multiple_of(PROGRESS_BLOCKS) || self.bar.is_hidden() {
             return;
         }
         if let Some(total) = total_bytes {
@@ -369,6 +329,75 @@ impl Listener for Scan {
 }
 
 impl Scan {
+    fn new(
+        args: &ScanArgs,
+        config: &Config,
+        rulebook: Rulebook,
+        names: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let store = match args.store.as_ref().or(config.store.file.as_ref()) {
+            Some(path) => Store::open(path, config.store_options())
+                .with_context(|| format!("cannot open the store {}", path.display()))?,
+            None => Store::open_memory(config.store_options())?,
+        };
+        for aside in store.opened().moved_aside.iter().chain(&store.opened().backup) {
+            eprintln!("shadowtap: the store of before lies at {}", aside.display());
+        }
+        let mut desk = Desk::new(rulebook);
+        desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
+        let observations = match &args.observations {
+            Some(path) => Some(Observations::new(writer(path)?, names)),
+            None => None,
+        };
+        Ok(Self {
+            desk,
+            store,
+            observations,
+            bar: progress_bar(args.quiet),
+            blocks: 0,
+            may_carry: !args.separate,
+            keys: Vec::new(),
+            failed: false,
+            decode: BTreeMap::new(),
+            totals: DecodeCounters::default(),
+            bytes: 0,
+            stored: 0,
+            newest: Timestamp(0),
+            quiet: args.quiet,
+        })
+    }
+
+    /// Says what went wrong, and remembers that something did.
+    fn fail(&mut self, what: &str, error: &dyn std::fmt::Display) {
+        self.failed = true;
+        self.bar.suspend(|| eprintln!("shadowtap: {what}: {error}"));
+    }
+
+    /// The run is over: closes what grew with it.
+    fn finish(&mut self) {
+        self.bar.finish_and_clear();
+        if let Some(observations) = self.observations.take()
+            && let Err(error) = observations.finish()
+        {
+            self.fail("observations", &error);
+        }
+        if let Err(error) = self.store.retain(self.newest) {
+            self.fail("store", &error);
+        }
+    }
+
+    fn alerts(&mut self, path: &Path, stdout: OwnedStdout) -> anyhow::Result<()> {
+        let delivered = if stdout.is("--alerts -") {
+            courier::drain(&self.store, &mut JsonLines::stdout())
+        } else {
+            courier::drain(&self.store, &mut JsonLines::append(path)?)
+        };
+        if let Err(error) = delivered {
+            self.fail("alerts", &error);
+        }
+        Ok(())
+    }
+
     /// With the first block it is known when this run begins, and so which flows of
     /// earlier inputs it may go on with.
     fn carry_on(&mut self, batches: &[Batch]) {
@@ -378,24 +407,25 @@ impl Scan {
         self.may_carry = false;
         match self.store.answers().open_flows(first) {
             Ok(flows) => self.desk.carry(flows),
-            Err(error) => self.failures.push(format!("store: {error}")),
+            Err(error) => self.fail("store", &error),
         }
     }
 
     fn report(&mut self, report: &InputReport) {
         self.bytes += report.bytes;
         match &report.state {
-            InputState::Failed(reason) => self.failures.push(format!("{}: {reason}", report.name)),
+            InputState::Failed(reason) => self.fail(&report.name, reason),
             InputState::Skipped(reason) if !self.quiet => {
                 eprintln!("shadowtap: {}: skipped, {reason}", report.name);
             }
             _ => {}
         }
         if let Some(fault) = &report.fault {
-            self.failures.push(format!(
-                "{}: {} at offset {}; the {} frames before it count",
-                report.name, fault.reason, fault.offset, report.frames
-            ));
+            let kept = format!(
+                "{} at offset {}; the {} frames before it count",
+                fault.reason, fault.offset, report.frames
+            );
+            self.fail(&report.name, &kept);
         }
     }
 

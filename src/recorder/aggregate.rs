@@ -91,7 +91,8 @@ struct Growing {
     destinations: HashMap<(u32, Text), Destination, RandomState>,
     lumped: BTreeMap<u32, Destination>,
     candidates: BTreeMap<(u32, Text), CandidateTotals>,
-    coverage: BTreeMap<&'static str, (u64, Option<&'static str>)>,
+    /// Few rows, touched by every flow: found by walking, not by comparing texts.
+    coverage: Vec<(&'static str, Option<&'static str>, u64)>,
     open_flows: Vec<OpenFlow>,
 }
 
@@ -109,6 +110,19 @@ pub struct Judged {
     pub level: Level,
     /// What the policy says.
     pub ruling: Ruling,
+}
+
+/// Signs of an API in one flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Who spoke it.
+    pub client: IpAddr,
+    /// Flow number.
+    pub flow: u64,
+    /// Name of the grammar.
+    pub grammar: &'static str,
+    /// The server answered in kind.
+    pub answered: bool,
 }
 
 impl Aggregate {
@@ -235,7 +249,7 @@ impl Aggregate {
     }
 
     /// Signs of an AI API at a host outside the catalogue.
-    pub fn candidate(&mut self, input: u16, at: Timestamp, host: &Text, client: IpAddr, flow: u64, grammar: &'static str, answered: bool) {
+    pub fn candidate(&mut self, input: u16, at: Timestamp, host: &Text, seen: &Seen) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let totals = self.input(input).candidates.entry((day, host.clone())).or_insert_with(|| CandidateTotals {
             grammars: BTreeSet::new(),
@@ -247,13 +261,13 @@ impl Aggregate {
             last: at,
             answered: false,
         });
-        totals.grammars.insert(grammar);
-        totals.answered |= answered;
+        totals.grammars.insert(seen.grammar);
+        totals.answered |= seen.answered;
         if totals.flows.len() < CANDIDATE_FLOWS_MAX {
-            totals.flows.insert(flow);
+            totals.flows.insert(seen.flow);
         }
         if totals.clients.len() < CANDIDATE_FLOWS_MAX {
-            totals.clients.insert(client);
+            totals.clients.insert(seen.client);
         }
         totals.first = totals.first.min(at);
         totals.last = totals.last.max(at);
@@ -271,8 +285,11 @@ impl Aggregate {
 
     /// Adds to a number of the coverage ledger; `of` names the number that this is a part of.
     pub fn cover(&mut self, input: u16, name: &'static str, of: Option<&'static str>, count: u64) {
-        let entry = self.input(input).coverage.entry(name).or_insert((0, of));
-        entry.0 += count;
+        let rows = &mut self.input(input).coverage;
+        match rows.iter_mut().find(|(known, ..)| std::ptr::eq(*known, name)) {
+            Some((.., sum)) => *sum += count,
+            None => rows.push((name, of, count)),
+        }
     }
 
     /// The rows of each input; `inputs` gives the digest that finding ids are made of.
@@ -378,12 +395,7 @@ impl Growing {
             .collect();
         let candidates = self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
         let destinations = destinations(self.destinations, self.lumped);
-        let coverage = self.coverage.into_iter().map(|(name, (count, of))| Coverage {
-            name: Text::from(name),
-            count,
-            of: of.map(Text::from),
-        });
-        let coverage = coverage.collect();
+        let coverage = coverage(self.coverage);
         InputRows { usage, sessions, findings, candidates, destinations, coverage, open_flows: self.open_flows }
     }
 }
@@ -461,6 +473,21 @@ fn add(to: &mut Usage, more: &Usage) {
     to.flows += more.flows;
     to.first_seen = to.first_seen.min(more.first_seen);
     to.last_seen = to.last_seen.max(more.last_seen);
+}
+
+/// One row a name, in order; the same name may stand twice in the binary.
+fn coverage(rows: Vec<(&'static str, Option<&'static str>, u64)>) -> Vec<Coverage> {
+    let mut by_name: BTreeMap<&str, (Option<&str>, u64)> = BTreeMap::new();
+    for (name, of, count) in rows {
+        let row = by_name.entry(name).or_insert((of, 0));
+        row.1 += count;
+    }
+    let row = |(name, (of, count)): (&str, (Option<&str>, u64))| Coverage {
+        name: Text::from(name),
+        count,
+        of: of.map(Text::from),
+    };
+    by_name.into_iter().map(row).collect()
 }
 
 /// Merges presence with gaps below a session's; level and verdict are the strongest within.

@@ -5,13 +5,13 @@
 //! Limits: those of [`super::flows`], [`super::names`], [`super::identity`],
 //! [`super::aggregate`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Versions};
+use super::aggregate::{Aggregate, Judged, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Texts};
 use super::identity::{Bindings, Source};
@@ -65,7 +65,7 @@ struct World {
     candidates: HashMap<u64, Text, RandomState>,
     aggregate: Aggregate,
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
-    clients: BTreeSet<(u16, Realm, IpAddr)>,
+    clients: HashSet<(u16, Realm, IpAddr), RandomState>,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
     flows_full: u64,
 }
@@ -167,11 +167,12 @@ impl Desk {
             Fact::Http(http) => self.http(o, http, texts),
             Fact::HttpAnswer { api: Some(api), .. } => self.api(o, None, *api, true),
             Fact::Api(api) => self.api(o, None, *api, false),
-            Fact::DnsQuery { name, id, .. } => {
+            Fact::DnsQuery { name, id, rtype } => {
                 let Some(text) = texts.text(*name) else { return };
                 let client = o.flow.client;
                 let asker = self.world.bindings.asker(o.flow.realm, client.addr);
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
+                self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
                 if let Some(hit) = texts.hit(*name) {
                     self.looked_up(o, &hit.clone());
@@ -340,7 +341,8 @@ impl Desk {
         }
         let known = self.world.candidates.get(&o.flow.id).cloned();
         let host = host.or(known).unwrap_or_else(|| Text::from(server_text(&o.flow)));
-        self.world.aggregate.candidate(o.input, o.time, &host, o.flow.client.addr, o.flow.id, api.name(), answered);
+        let seen = Seen { client: o.flow.client.addr, flow: o.flow.id, grammar: api.name(), answered };
+        self.world.aggregate.candidate(o.input, o.time, &host, &seen);
         if self.world.candidates.len() < CANDIDATES_OPEN_MAX {
             self.world.candidates.insert(o.flow.id, host);
         } else {
@@ -351,10 +353,8 @@ impl Desk {
     /// The flow under this name, begun if need be; a flow under another name is closed first.
     fn matched(&mut self, o: &Observation, hit: Arc<Hit>, name: Text, kind: EvidenceKind, doubtful: bool) -> Option<&mut MatchedFlow> {
         let other = self.world.flows.get(&o.flow.id).is_some_and(|f| f.name != name);
-        if other && let Some(flow) = self.world.flows.remove(&o.flow.id) {
-            let mut world = std::mem::take(&mut self.world);
-            self.close(&mut world, &flow);
-            self.world = world;
+        if other {
+            self.over(o.flow.id);
         }
         if !self.world.flows.contains_key(&o.flow.id) {
             if self.world.flows.len() >= OPEN_MAX {
@@ -455,9 +455,14 @@ impl Desk {
             Some(hit) if carries_application(&o.flow) => {
                 let doubtful = belief == Belief::Possible;
                 let ja4 = texts.text(delta.ja4).cloned();
-                self.count(o, delta, Arc::new(hit), name, EvidenceKind::Dns, doubtful, last);
+                self.count(o, delta, Arc::new(hit), name.clone(), EvidenceKind::Dns, doubtful, false);
+                let habit = self.world.names.asks_like_browser(realm, asker, &name);
                 if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
                     flow.ja4 = ja4;
+                    flow.learn_habit(habit);
+                }
+                if last {
+                    self.over(o.flow.id);
                 }
             }
             _ => self.unmatched(o, delta, &name, last),
@@ -482,15 +487,13 @@ impl Desk {
             flow.volume.up += open.bytes_up;
             flow.volume.down += open.bytes_down;
             flow.class = open.client_class;
-            flow.ja4 = open.ja4.clone();
+            flow.ja4.clone_from(&open.ja4);
             flow.answered = true;
             flow.carried = true;
         }
         self.world.aggregate.cover(o.input, "flows_carried_over", Some("flows"), 1);
-        if last && let Some(flow) = self.world.flows.remove(&o.flow.id) {
-            let mut world = std::mem::take(&mut self.world);
-            self.close(&mut world, &flow);
-            self.world = world;
+        if last {
+            self.over(o.flow.id);
         }
     }
 
@@ -499,11 +502,17 @@ impl Desk {
     fn count(&mut self, o: &Observation, delta: &Delta, hit: Arc<Hit>, name: Text, kind: EvidenceKind, doubtful: bool, last: bool) {
         let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
         flow.add(o.input, delta);
-        if last && let Some(flow) = self.world.flows.remove(&o.flow.id) {
-            let mut world = std::mem::take(&mut self.world);
-            self.close(&mut world, &flow);
-            self.world = world;
+        if last {
+            self.over(o.flow.id);
         }
+    }
+
+    /// A flow, or its stretch under one name, has ended.
+    fn over(&mut self, id: u64) {
+        let Some(flow) = self.world.flows.remove(&id) else { return };
+        let mut world = std::mem::take(&mut self.world);
+        self.close(&mut world, &flow);
+        self.world = world;
     }
 
     fn close(&self, world: &mut World, flow: &MatchedFlow) {
@@ -518,11 +527,7 @@ impl Desk {
     }
 
     fn unmatched(&mut self, o: &Observation, delta: &Delta, name: &Text, last: bool) {
-        if let Some(flow) = self.world.flows.remove(&o.flow.id) {
-            let mut world = std::mem::take(&mut self.world);
-            self.close(&mut world, &flow);
-            self.world = world;
-        }
+        self.over(o.flow.id);
         if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
             self.candidate_bytes(o, delta, &host, last);
         }

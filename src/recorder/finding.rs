@@ -38,12 +38,12 @@ pub fn tell(hit: &Hit, ruling: &Ruling, level: Level, class: ClientClass, bytes_
     let mut severity = match (ruling.disposition, level) {
         (Disposition::Unsanctioned, Level::Bulk) => 9,
         (Disposition::Unsanctioned, Level::Used) => 7,
-        (Disposition::Unsanctioned, _) => 3,
         (Disposition::Unreviewed, Level::Bulk) => 6,
         (Disposition::Unreviewed, Level::Used) => 4,
-        (Disposition::Tolerated, Level::Bulk) => 3,
-        (Disposition::Tolerated, Level::Used) | (Disposition::Unreviewed, _) => 1,
-        (Disposition::Sanctioned, Level::Bulk) => 1,
+        (Disposition::Unsanctioned, _) | (Disposition::Tolerated, Level::Bulk) => 3,
+        (Disposition::Tolerated, Level::Used)
+        | (Disposition::Unreviewed, _)
+        | (Disposition::Sanctioned, Level::Bulk) => 1,
         _ => 0,
     };
     reasons.push(Text::from(match level {

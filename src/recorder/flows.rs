@@ -116,6 +116,19 @@ impl MatchedFlow {
         }
     }
 
+    /// What the client asked of DNS tells browsers from programs where no hello and no user agent
+    /// does: only browsers were seen to ask for HTTPS records. Weak, and said so.
+    pub fn learn_habit(&mut self, asks_like_browser: Option<bool>) {
+        let (class, evidence) = match asks_like_browser {
+            _ if self.class != ClientClass::Unknown => return,
+            None => return,
+            Some(true) => (ClientClass::Browser, "dns-habit: asked for the HTTPS record, as browsers do"),
+            Some(false) => (ClientClass::Program, "dns-habit: asked for addresses only, as programs do"),
+        };
+        self.class = class;
+        self.class_evidence = Text::from(evidence);
+    }
+
     /// How far it went so far.
     pub fn level(&self, bulk_bytes: u64) -> Level {
         let [requests, unseen] = self.requests;

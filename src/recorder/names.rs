@@ -55,7 +55,22 @@ pub enum Asker {
     Address(IpAddr),
 }
 
+impl Known {
+    /// The same name told again before it ran out holds since it was first told: a flow may be
+    /// asked about long after it began.
+    fn after(mut self, before: &Known) -> Known {
+        if self.name == before.name && self.from <= before.until {
+            self.from = self.from.min(before.from);
+            self.asked |= before.asked;
+        }
+        self
+    }
+}
+
 type Key = (Realm, Asker, IpAddr);
+
+/// Who asked, from which port, with which message id.
+type Question = (Realm, Asker, u16, u16);
 
 /// Answers by client and address, and which questions are open.
 #[derive(Debug, Default)]
@@ -64,9 +79,11 @@ pub struct Names {
     old: HashMap<Key, Vec<Known>, RandomState>,
     /// By address alone: the last name anybody was told.
     anybody: HashMap<(Realm, IpAddr), Known, RandomState>,
-    questions: HashMap<(Realm, Asker, u16, u16), (Arc<str>, Timestamp), RandomState>,
+    questions: HashMap<Question, (Arc<str>, Timestamp), RandomState>,
     /// ECH configurations handed out: name to the time they hold.
     ech: HashMap<Arc<str>, Timestamp, RandomState>,
+    /// Whether a client that asked for a name asked for its HTTPS record too.
+    habits: HashMap<(Realm, Asker, Arc<str>), bool, RandomState>,
     /// Generations dropped because the cap was met.
     pub dropped: u64,
 }
@@ -81,6 +98,22 @@ impl Names {
         self.questions.insert((realm, client, port, id), (name.clone(), at));
     }
 
+    /// `client` asked for a record of `name`: type 65 is HTTPS (RFC 9460).
+    pub fn habit(&mut self, realm: Realm, client: Asker, name: &Arc<str>, rtype: u16) {
+        const HTTPS: u16 = 65;
+        if self.habits.len() >= ADDRESSES_MAX {
+            self.habits.clear();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        *self.habits.entry((realm, client, name.clone())).or_default() |= rtype == HTTPS;
+    }
+
+    /// `true` if `client` asked for the HTTPS record of `name` as browsers do, `false` if it asked
+    /// for addresses only as programs do, `None` if it was not seen to ask.
+    pub fn asks_like_browser(&self, realm: Realm, client: Asker, name: &Arc<str>) -> Option<bool> {
+        self.habits.get(&(realm, client, name.clone())).copied()
+    }
+
     /// `client` was told that `name` lives at `addr` for `ttl_s` seconds.
     #[expect(clippy::too_many_arguments, reason = "one DNS answer has as many parts")]
     pub fn answer(&mut self, realm: Realm, client: Asker, port: u16, id: u16, name: &Arc<str>, addr: IpAddr, ttl_s: u32, at: Timestamp) {
@@ -92,13 +125,18 @@ impl Names {
             self.anybody.clear();
             self.dropped = self.dropped.saturating_add(1);
         }
-        self.anybody.insert((realm, addr), known.clone());
+        let anybody = self.anybody.entry((realm, addr)).or_insert_with(|| known.clone());
+        *anybody = known.clone().after(anybody);
         if self.young.len() >= ADDRESSES_MAX {
             self.old = std::mem::take(&mut self.young);
             self.dropped = self.dropped.saturating_add(1);
         }
         let names = self.young.entry((realm, client, addr)).or_default();
-        names.retain(|k| k.name != known.name);
+        let same = names.iter().position(|k| k.name == known.name);
+        let known = match same.map(|place| names.remove(place)) {
+            Some(before) => known.after(&before),
+            None => known,
+        };
         if names.len() >= NAMES_MAX {
             names.remove(0);
         }
@@ -178,6 +216,17 @@ mod tests {
         for (case, client, at, expected) in cases {
             assert_eq!(names.name(R, client, ip(80), s(at)), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_name_told_again_still_names_flows_of_before() {
+        let mut names = Names::default();
+        let name: Arc<str> = Arc::from("api.example");
+        for at in [10, 60] {
+            names.question(R, who(1), 5000, 7, &name, s(at));
+            names.answer(R, who(1), 5000, 7, &name, ip(80), 0, s(at));
+        }
+        assert_eq!(names.name(R, who(1), ip(80), s(11)), Some((name, Belief::Likely)));
     }
 
     #[test]
