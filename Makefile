@@ -55,8 +55,9 @@ corpus: build ## the capture corpus beside this checkout against the level last 
 deny: ## licences, sources and duplicates of the dependencies (cargo-deny)
 	@scripts/deny.sh
 
-notices: ## THIRD-PARTY-NOTICES.md is that of Cargo.lock (scripts/notices.py --write renews it)
+notices: ## the generated pages are up to date: third-party notices, code map (scripts/….py --write)
 	@scripts/notices.py
+	@scripts/codemap.py
 
 bench: deps ## Criterion benches of the stages
 	cargo bench --locked

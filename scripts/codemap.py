@@ -22,7 +22,7 @@ def first_sentence(path):
             break
         doc.append(line[3:].strip())
     text = " ".join(doc)
-    return re.split(r"(?<=[.:])\s+(?=[A-Z`])", text)[0] if text else "Tests." if "test" in path.name else ""
+    return re.split(r"(?<=\.)\s+(?=[A-Z`])", text)[0] if text else "Tests." if "test" in path.name else ""
 
 
 def code_map():
