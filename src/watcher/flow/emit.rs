@@ -122,17 +122,20 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
             });
             Fact::CertificateName(server)
         }
-        Metadata::DnsQuery(question) => Fact::DnsQuery {
-            name: name(texts, question.name),
-            rtype: question.rtype,
-            id: question.id,
-        },
-        Metadata::DnsAddress { question, addr, ttl_s } => Fact::DnsAddress {
-            name: name(texts, question.name),
-            addr: *addr,
-            ttl_s: *ttl_s,
-            id: question.id,
-        },
+        Metadata::DnsQuery(question) => {
+            let name = name(texts, question.name);
+            if name.is_none() {
+                return unusable(event);
+            }
+            Fact::DnsQuery { name, rtype: question.rtype, id: question.id }
+        }
+        Metadata::DnsAddress { question, addr, ttl_s } => {
+            let name = name(texts, question.name);
+            if name.is_none() {
+                return unusable(event);
+            }
+            Fact::DnsAddress { name, addr: *addr, ttl_s: *ttl_s, id: question.id }
+        }
         Metadata::DnsEch { question, public_name, ttl_s } => Fact::DnsEch {
             name: name(texts, question.name),
             public_name: name(texts, public_name),
@@ -222,6 +225,12 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
         }
     });
     event
+}
+
+/// The name holds what no host name can: counted, not told.
+fn unusable(mut event: Event) -> Event {
+    event.anomaly = Some("name_unusable");
+    event_without_fact(event)
 }
 
 fn event_without_fact(mut event: Event) -> Event {

@@ -392,6 +392,9 @@ impl Rest {
         let Arrival { packet, payload, .. } = *arrival;
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
+        if protocol == Protocol::Dns && hot.packets == [0, 0] && !hot.has(flag::REPORTED) {
+            dns_roles(hot, packet, payload);
+        }
         let from = direction(hot, packet);
         let mac = client_mac(from, arrival);
         let (events, texts) = (&mut self.events, &mut *out.texts);
@@ -676,6 +679,16 @@ fn second(now_s: u64) -> u8 {
 /// Reset, or ended from both sides.
 fn closed(hot: &Hot) -> bool {
     hot.has(flag::RST) || hot.has(flag::FIN | flag::FIN << 1)
+}
+
+/// Resolvers ask each other from port 53 to port 53, where no port tells who asks; the QR bit
+/// does (RFC 1035 §4.1.1).
+fn dns_roles(hot: &mut Hot, packet: &Packet, payload: &[u8]) {
+    let Some(flags) = payload.get(2) else { return };
+    let from_server = flags & 0x80 != 0;
+    if from_server == (direction(hot, packet) == Direction::Up) {
+        hot.flags ^= flag::CLIENT_HI;
+    }
 }
 
 /// Seconds of silence that end this flow.

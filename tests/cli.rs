@@ -1,0 +1,214 @@
+//! The program as a person runs it: exit codes, messages, and promises about repeated runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+const OFFICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/office/office.pcap.zst");
+
+/// The recorded office's own networks.
+const OFFICE_SCOPE: &str =
+    "[scope]\nown_networks = [\"10.20.0.0/24\", \"10.20.1.0/24\", \"2001:db8:20::/64\"]\n";
+
+fn shadowtap(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_shadowtap"))
+        .args(args)
+        .current_dir(dir)
+        .env_remove("SHADOWTAP_CONFIG")
+        .output()
+        .expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder with the office's configuration.
+fn folder() -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    fs::write(dir.path().join("office.toml"), OFFICE_SCOPE).expect("a small file");
+    dir
+}
+
+/// The office capture cut into `parts` files at record borders.
+fn office_parts(dir: &Path, parts: usize) -> Vec<PathBuf> {
+    let packed = fs::read(OFFICE).expect("the fixture");
+    let whole = zstd::decode_all(packed.as_slice()).expect("zstd");
+    let (header, mut rest) = whole.split_at(24);
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let len = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
+        let (record, tail) = rest.split_at(16 + len);
+        records.push(record);
+        rest = tail;
+    }
+    let each = records.len().div_ceil(parts);
+    let write = |(n, chunk): (usize, &[&[u8]])| {
+        let path = dir.join(format!("part-{n}.pcap"));
+        let mut bytes = header.to_vec();
+        chunk.iter().for_each(|r| bytes.extend_from_slice(r));
+        fs::write(&path, bytes).expect("a part");
+        path
+    };
+    records.chunks(each).enumerate().map(write).collect()
+}
+
+/// Bytes, flows and sessions by service and level: what must not depend on how often, in how
+/// many runs or in which order things were scanned.
+fn totals(store: &Path) -> Vec<(String, i64, i64, i64, i64)> {
+    let db = Connection::open(store).expect("the store");
+    let mut query = db
+        .prepare(
+            "SELECT w.word, u.level, sum(u.bytes_up), sum(u.bytes_down), sum(u.flows)
+             FROM usage u JOIN word w ON w.id = u.service GROUP BY 1, 2 ORDER BY 1, 2",
+        )
+        .expect("usage");
+    let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?));
+    query.query_map([], row).expect("rows").map(|r| r.expect("a row")).collect()
+}
+
+#[test]
+fn exit_codes_and_messages() {
+    let dir = folder();
+    let at = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).expect("a file");
+    at("empty.pcap", b"");
+    at("note.txt", b"not a capture at all\n");
+    at("cut.pcap", &{
+        let packed = fs::read(OFFICE).expect("the fixture");
+        zstd::decode_all(packed.as_slice()).expect("zstd")[..3_000].to_vec()
+    });
+    fs::create_dir(dir.path().join("junk")).expect("a folder");
+    at("junk/a.bin", &[7; 900]);
+    let cases: [(&[&str], i32, &str); 14] = [
+        (&["scan", OFFICE, "-q", "-c", "office.toml"], 0, ""),
+        (&["scan", OFFICE, "-q", "-c", "office.toml", "--fail-on", "unreviewed"], 3, ""),
+        (&["scan", OFFICE, "-q", "-c", "office.toml", "--fail-on", "forbidden"], 0, ""),
+        (&["scan", "missing.pcap"], 1, "missing.pcap: No such file"),
+        (&["scan", "empty.pcap"], 1, "empty.pcap: empty file"),
+        (&["scan", "note.txt"], 1, "note.txt: not a capture"),
+        (&["scan", "cut.pcap"], 1, "cut short"),
+        (&["scan", "junk"], 0, "skipped"),
+        (&["scan"], 2, "no input"),
+        (&["scan", OFFICE, "--json", "--alerts", "-"], 2, "both want standard output"),
+        (&["scan", OFFICE, "--filter", "no such ((("], 2, "filter"),
+        (&["scan", OFFICE, "--fail-on", "sometimes"], 2, "a level"),
+        (&["scan", OFFICE, "--threads", "0"], 2, "threads"),
+        (&["scan", OFFICE, "-c", "missing.toml"], 2, "missing.toml"),
+    ];
+    for (args, code, message) in cases {
+        let out = shadowtap(dir.path(), args);
+        let stderr = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(message), "{args:?} says {message:?}, not: {stderr}");
+    }
+}
+
+#[test]
+fn a_good_input_counts_though_another_is_bad() {
+    let dir = folder();
+    fs::write(dir.path().join("note.txt"), "no capture").expect("a file");
+    let args = ["scan", "-q", "-c", "office.toml", "--json", "note.txt", OFFICE];
+    let out = shadowtap(dir.path(), &args);
+    assert_eq!(out.status.code(), Some(1));
+    let alone = shadowtap(dir.path(), &["scan", "-q", "-c", "office.toml", "--json", OFFICE]);
+    let findings = |out: &Output| -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).expect("JSON")["findings"].clone()
+    };
+    assert_eq!(findings(&out), findings(&alone));
+}
+
+#[test]
+fn the_output_does_not_depend_on_the_number_of_threads() {
+    let dir = folder();
+    // Caps low enough that flows are evicted and left unread: the shards carry them.
+    let tight = format!("{OFFICE_SCOPE}[limits]\nflows_max = 512\nnamed_flows_max = 256\n");
+    fs::write(dir.path().join("tight.toml"), tight).expect("a file");
+    for config in ["office.toml", "tight.toml"] {
+        let run = |threads: &str| {
+            let args = [
+                "scan", "-q", "-c", config, "--json", "--threads", threads, "--observations",
+                "seen.jsonl", OFFICE,
+            ];
+            let out = shadowtap(dir.path(), &args);
+            let seen = fs::read(dir.path().join("seen.jsonl")).expect("observations");
+            assert!(!seen.is_empty() && !out.stdout.is_empty());
+            (out.stdout, seen)
+        };
+        let one = run("1");
+        for threads in ["2", "7", "16"] {
+            assert!(run(threads) == one, "{config} with {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn totals_do_not_depend_on_how_the_captures_are_scanned() {
+    let dir = folder();
+    let parts = office_parts(dir.path(), 5);
+    let names: Vec<&str> = parts.iter().map(|p| p.to_str().expect("a path")).collect();
+    let scan = |store: &str, inputs: &[&str]| {
+        let mut args = vec!["scan", "-q", "-c", "office.toml", "--store", store];
+        args.extend(inputs);
+        let out = shadowtap(dir.path(), &args);
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    };
+    scan("whole.db", &[OFFICE]);
+    scan("together.db", &names);
+    for name in &names {
+        scan("singly.db", &[name]);
+    }
+    let at = |store: &str| totals(&dir.path().join(store));
+    let whole = at("whole.db");
+    assert!(whole.iter().any(|(.., up, _, _)| *up > 1_000_000), "the office has a bulk upload");
+    assert_eq!(at("together.db"), whole, "rotated files in one run");
+    assert_eq!(at("singly.db"), whole, "rotated files one by one");
+    for name in names.iter().rev() {
+        scan("singly.db", &[name]);
+    }
+    assert_eq!(at("singly.db"), whole, "each again, last one first");
+}
+
+#[test]
+fn excluded_networks_leave_no_trace() {
+    let dir = folder();
+    let excluded = OFFICE_SCOPE.replace("[scope]", "[scope]\nexclude.networks = [\"10.20.0.0/24\"]");
+    fs::write(dir.path().join("excluded.toml"), excluded).expect("a file");
+    let args = [
+        "scan", "-q", "-c", "excluded.toml", "--json", "--observations", "seen.jsonl", "--alerts",
+        "alerts.jsonl", "--store", "kept.db", OFFICE,
+    ];
+    let out = shadowtap(dir.path(), &args);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let mut all = out.stdout;
+    for name in ["seen.jsonl", "alerts.jsonl", "kept.db"] {
+        all.extend(fs::read(dir.path().join(name)).expect("an output"));
+    }
+    assert!(!text(&all).contains("10.20.0."), "an excluded address is in an output");
+}
+
+#[test]
+fn standard_input_reads_as_a_file_does() {
+    let dir = folder();
+    let from_file = shadowtap(dir.path(), &["scan", "-q", "-c", "office.toml", "--json", OFFICE]);
+    let out = Command::new(env!("CARGO_BIN_EXE_shadowtap"))
+        .args(["scan", "-q", "-c", "office.toml", "--json", "-"])
+        .current_dir(dir.path())
+        .stdin(fs::File::open(OFFICE).expect("the fixture"))
+        .output()
+        .expect("the binary runs");
+    let totals = |bytes: &[u8]| -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(bytes).expect("JSON")["services"].clone()
+    };
+    assert_eq!(totals(&out.stdout), totals(&from_file.stdout));
+}
+
+#[test]
+fn lookup_answers_line_by_line() {
+    let dir = folder();
+    let out = shadowtap(dir.path(), &["lookup", "chatgpt.com", "example.org"]);
+    assert_eq!(out.status.code(), Some(0));
+    assert_eq!(text(&out.stdout), "chatgpt.com\tchatgpt\tchatgpt.com\nexample.org\t\t\n");
+}
