@@ -1,0 +1,68 @@
+# `make` lists the targets. `make demo` and `make test` do all set-up themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+SHADOWTAP := target/release/shadowtap
+CAPTURE := fixtures/office/office.pcap.zst
+
+.PHONY: help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench picture
+
+help: ## this list
+	@echo "shadowtap: which AI services are used on a network that nobody approved, by whom, how much"
+	@echo
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@echo
+	@echo "  Start with: make demo"
+
+deps: ## libpcap headers, and a look at what else is there
+	@scripts/deps.sh
+
+build: deps ## the release binary, target/release/shadowtap
+	@cargo build --release --locked --bin shadowtap
+
+demo: build ## the main job on a recorded office; writes demo-out/
+	@scripts/demo.sh
+
+test: ## everything that must hold: check, office, live smoke test, dependencies
+	@scripts/deps.sh --test
+	@$(MAKE) --no-print-directory check build office smoke notices deny
+	@echo "make test: everything passed"
+
+check: deps fmt lint doc unit ## formatting, lints, documentation, unit and integration tests
+
+fmt:
+	cargo fmt --check
+
+lint:
+	cargo clippy --all-targets --locked --quiet -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet
+
+unit:
+	cargo test --locked --quiet
+
+office: build ## the recorded office against its truth
+	@scripts/office-check.sh
+
+smoke: build ## a minute of real clients in network namespaces (root)
+	@scripts/live-smoke.py $(SHADOWTAP)
+
+corpus: build ## the capture corpus beside this checkout against the level last reached
+	@scripts/corpus.py $(SHADOWTAP)
+
+deny: ## licences, sources and duplicates of the dependencies (cargo-deny)
+	@scripts/deny.sh
+
+notices: ## the generated pages are up to date: third-party notices, code map (scripts/….py --write)
+	@scripts/notices.py
+	@scripts/codemap.py
+
+bench: deps ## Criterion benches of the stages
+	cargo bench --locked
+
+picture: demo ## docs/summary.svg from the demo's own output
+	@scripts/picture.py demo-out/summary.txt docs/summary.svg
+
+include fixtures/office/record.mk
