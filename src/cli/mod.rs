@@ -34,6 +34,8 @@ pub enum Command {
     Scan(Box<scan::ScanArgs>),
     /// Show why a finding is one, and cut its packets out of the capture.
     Evidence(evidence::EvidenceArgs),
+    /// Show where a finding stands in the captures, and cut its packets out.
+    Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
     /// Explain, check and start the policy: who may use what.
@@ -76,6 +78,7 @@ impl Problem {
 pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
+        Command::Evidence(args) => evidence::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
