@@ -105,7 +105,11 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
         if text.is_empty() { Ok(()) } else { writeln!(out, "  {what:<14}{}", printable(text)) }
     };
     say(out, "finding", &format!("{} revision {}", finding.id, finding.revision))?;
-    say(out, "service", &format!("{} ({}), {}", finding.service_name, finding.vendor, finding.service))?;
+    say(
+        out,
+        "service",
+        &format!("{} ({}), {}", finding.service_name, finding.vendor, finding.service),
+    )?;
     say(out, "by", &who.join(" "))?;
     let (level, verdict) = (finding.level.code(), finding.disposition.code());
     say(out, "verdict", &format!("{verdict}, {level}, severity {}", finding.severity))?;
@@ -141,7 +145,12 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
 /// # Errors
 /// If the capture is not at hand, is not what was scanned, or cannot be read, or `to` cannot be
 /// written; `to` is touched only once the capture proved to be the right one.
-pub fn cut(finding: &Finding, input: &InputRow, below: &[PathBuf], to: &Path) -> Result<Cut, CutError> {
+pub fn cut(
+    finding: &Finding,
+    input: &InputRow,
+    below: &[PathBuf],
+    to: &Path,
+) -> Result<Cut, CutError> {
     if let Some(sensor) = &input.sensor {
         return Err(CutError::Live(sensor.to_string()));
     }
@@ -202,7 +211,9 @@ impl Wanted {
     /// Remembers the SYN in front of a span: evidence begins with the first payload.
     fn look_back(&mut self, packet: &Packet, number: u64) {
         let key = FlowKey { realm: Realm(0), ..packet.key };
-        let Some(spans) = self.flows.get_mut(&key).filter(|_| packet.key.protocol == 6) else { return };
+        let Some(spans) = self.flows.get_mut(&key).filter(|_| packet.key.protocol == 6) else {
+            return;
+        };
         let opens = packet.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
         for span in spans.iter_mut().filter(|s| number < s.first) {
             match span.syn {
@@ -270,7 +281,13 @@ fn candidates(input: &InputRow, roots: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-fn search(dir: &Path, name: &std::ffi::OsStr, depth: usize, looked: &mut usize, found: &mut Vec<PathBuf>) {
+fn search(
+    dir: &Path,
+    name: &std::ffi::OsStr,
+    depth: usize,
+    looked: &mut usize,
+    found: &mut Vec<PathBuf>,
+) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.sort();
@@ -296,7 +313,10 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Shows every packet of a capture with its frame, in order.
-fn read(path: &Path, mut each: impl FnMut(&Block, &Frame, &Packet)) -> Result<InputReport, CutError> {
+fn read(
+    path: &Path,
+    mut each: impl FnMut(&Block, &Frame, &Packet),
+) -> Result<InputReport, CutError> {
     let mut inputs = Inputs::open(&[path.to_owned()], &Options::default())?;
     let decoder = Decoder::new(DecodeOptions { hash_seed: 1, ..DecodeOptions::default() });
     let (mut block, mut decoded) = (Block::default(), Decoded::default());

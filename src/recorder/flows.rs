@@ -125,8 +125,12 @@ impl MatchedFlow {
         let (class, evidence) = match asks_like_browser {
             _ if self.class != ClientClass::Unknown => return,
             None => return,
-            Some(true) => (ClientClass::Browser, "dns-habit: asked for the HTTPS record, as browsers do"),
-            Some(false) => (ClientClass::Program, "dns-habit: asked for addresses only, as programs do"),
+            Some(true) => {
+                (ClientClass::Browser, "dns-habit: asked for the HTTPS record, as browsers do")
+            }
+            Some(false) => {
+                (ClientClass::Program, "dns-habit: asked for addresses only, as programs do")
+            }
         };
         self.class = class;
         self.class_evidence = Text::from(evidence);
