@@ -408,7 +408,7 @@ impl Page<'_> {
             if rows.is_empty() {
                 continue;
             }
-            writeln!(out, "  {}", self.paint(title, "2"))?;
+            self.paragraph(out, title, 2, "2")?;
             for (name, why) in rows {
                 self.paragraph(out, &format!("{}: {}", printable(name), printable(why)), 4, "")?;
             }
