@@ -11,7 +11,8 @@ use shadowtap::answer::{evidence, json, observations};
 use shadowtap::recorder::alert;
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::recorder::store::rows::{
-    Actor, Candidate, Coverage, EvidenceItem, Finding, InputRow, InputRows, SessionSpan, Text, Usage,
+    Actor, Candidate, Coverage, EvidenceItem, Finding, InputRow, InputRows, SessionSpan, Text,
+    Usage,
 };
 use shadowtap::recorder::store::{Options, Scope, Store};
 use shadowtap::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
@@ -75,7 +76,10 @@ fn session(u: &Use) -> SessionSpan {
 }
 
 fn item(capture: &str, client: (u8, u16), server: (u8, u16), frames: [u64; 3]) -> EvidenceItem {
-    let end = |net: [u8; 3], (host, port): (u8, u16)| Endpoint { addr: [net[0], net[1], net[2], host].into(), port };
+    let end = |net: [u8; 3], (host, port): (u8, u16)| Endpoint {
+        addr: [net[0], net[1], net[2], host].into(),
+        port,
+    };
     EvidenceItem {
         time: Timestamp(NINE),
         community_id: "1:abc=".into(),
@@ -205,7 +209,13 @@ fn office(names: [&str; 2], capture: &str) -> Facts {
         findings: uses
             .iter()
             .zip(0..)
-            .map(|(u, n): (_, u8)| finding(&format!("{n}f3c"), u, vec![item(capture, (n, 50_000), (9, 443), [1, 2, 9])]))
+            .map(|(u, n): (_, u8)| {
+                finding(
+                    &format!("{n}f3c"),
+                    u,
+                    vec![item(capture, (n, 50_000), (9, 443), [1, 2, 9])],
+                )
+            })
             .collect(),
         candidates: vec![candidate],
         coverage: ledger(),
@@ -234,14 +244,18 @@ fn document(facts: &Facts) -> String {
 #[test]
 fn the_summary_says_which_by_whom_and_how_much() {
     let mut facts = office(["anna-laptop", "ben-pc"], "monday.pcap");
-    let unread = |name: &str, failed| Unread { name: name.into(), reason: "not a capture".into(), failed };
+    let unread =
+        |name: &str, failed| Unread { name: name.into(), reason: "not a capture".into(), failed };
     facts.unread = vec![unread("named.txt", true), unread("notes.md", false)];
     insta::assert_snapshot!("summary", text(&facts, 100, false));
 }
 
 #[test]
 fn the_document_says_the_same() {
-    insta::assert_snapshot!("document", document(&office(["anna-laptop", "ben-pc"], "monday.pcap")));
+    insta::assert_snapshot!(
+        "document",
+        document(&office(["anna-laptop", "ben-pc"], "monday.pcap"))
+    );
 }
 
 #[test]
@@ -280,7 +294,8 @@ fn nothing_found_is_not_nothing_there() {
 
 #[test]
 fn names_from_the_network_are_shown_and_do_nothing() {
-    let facts = office(["\u{1b}]0;owned\u{7}\u{9b}2J", "=cmd|' /C calc'!A0\u{202e}"], "a\nb\u{1b}[2J.pcap");
+    let facts =
+        office(["\u{1b}]0;owned\u{7}\u{9b}2J", "=cmd|' /C calc'!A0\u{202e}"], "a\nb\u{1b}[2J.pcap");
     let plain = text(&facts, 100, false);
     let acts = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
     assert!(!plain.chars().any(acts));
@@ -310,14 +325,24 @@ fn published_schemas_are_those_of_the_code() {
             std::fs::write(&path, &expected).unwrap();
         }
         let published = std::fs::read_to_string(&path).unwrap();
-        assert!(published == expected, "{file}: run with SHADOWTAP_WRITE_SCHEMAS=1, then look at the change");
+        assert!(
+            published == expected,
+            "{file}: run with SHADOWTAP_WRITE_SCHEMAS=1, then look at the change"
+        );
     }
 }
 
 // ---- evidence -----------------------------------------------------------------------------------
 
 /// One Ethernet frame with an IPv4 TCP segment between a client and a server.
-fn segment(up: bool, client: (u8, u16), server: (u8, u16), flags: u8, seq: u32, payload: &[u8]) -> Vec<u8> {
+fn segment(
+    up: bool,
+    client: (u8, u16),
+    server: (u8, u16),
+    flags: u8,
+    seq: u32,
+    payload: &[u8],
+) -> Vec<u8> {
     let (c, s) = (([192, 0, 2, client.0], client.1), ([198, 51, 100, server.0], server.1));
     let (from, to) = if up { (c, s) } else { (s, c) };
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
@@ -461,7 +486,12 @@ fn the_command_finds_a_finding_by_its_beginning() {
     for (name, args, code, expected) in [
         ("text", &["abc", "--store", "ai.db"][..], 0, "frames        9 to 11, name in frame 9"),
         ("JSON", &["abc1", "--store", "ai.db", "--json"], 0, "\"id\": \"abc1\""),
-        ("cut", &["abc", "--store", "ai.db", "--pcap", "o.pcapng", "--capture", "."], 0, "6 frames of 1 flow written to o.pcapng"),
+        (
+            "cut",
+            &["abc", "--store", "ai.db", "--pcap", "o.pcapng", "--capture", "."],
+            0,
+            "6 frames of 1 flow written to o.pcapng",
+        ),
         ("several", &["ab", "--store", "ai.db"], 2, "abc1, abd2"),
         ("none", &["f", "--store", "ai.db"], 2, "no finding begins with"),
         ("capture gone", &["abc", "--store", "ai.db", "--pcap", "p.pcapng"], 1, "is not at hand"),

@@ -45,14 +45,29 @@ const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
     ("dns_queries", Seen, "DNS questions", None),
     ("payload_bytes", Seen, "payload bytes", None),
     ("flows_inbound", Seen, "flows of strangers to hosts here, not counted as use", None),
-    ("flows_unnamed", Unseen, "flows without any name (DNS and the like among them)", Some("flows")),
+    (
+        "flows_unnamed",
+        Unseen,
+        "flows without any name (DNS and the like among them)",
+        Some("flows"),
+    ),
     ("flows_named_possibly", Unseen, "flows whose name is only possible (DNS in doubt)", None),
     ("hellos_without_name", Unseen, "TLS and QUIC hellos without a name", Some("hellos")),
     ("hellos_ech_plausible", Unseen, "hellos with the real name encrypted (ECH)", Some("hellos")),
-    ("hellos_ech_grease", Unseen, "hellos with an ECH decoy (GREASE), name readable", Some("hellos")),
+    (
+        "hellos_ech_grease",
+        Unseen,
+        "hellos with an ECH decoy (GREASE), name readable",
+        Some("hellos"),
+    ),
     ("clients_with_encrypted_dns", Unseen, "clients that ask DNS encrypted", Some("clients")),
     ("clients_with_encrypted_hellos", Unseen, "clients of services that encrypt names (ECH)", None),
-    ("clients_of_security_edges", Unseen, "clients behind a security edge (SASE, secure web gateway)", Some("clients")),
+    (
+        "clients_of_security_edges",
+        Unseen,
+        "clients behind a security edge (SASE, secure web gateway)",
+        Some("clients"),
+    ),
     ("clients_of_relays", Unseen, "clients of a relay or VPN", Some("clients")),
     ("flows_midstream", Unseen, "flows begun before the capture", Some("flows")),
     ("flows_unanswered", Unseen, "flows unanswered, or with one side seen", Some("flows")),
@@ -122,7 +137,9 @@ pub fn worth(ledger: &[CoverageLine]) -> String {
     }
     let named_share = share(named, flows);
     match flows.saturating_sub(named) {
-        0 => format!("{named_share} flows had a name; what other networks and devices carry is not known."),
+        0 => format!(
+            "{named_share} flows had a name; what other networks and devices carry is not known."
+        ),
         rest => format!(
             "Only flows with a name can be told: {named_share}. An AI service among the other {} \
              would not have been noticed.",
@@ -148,7 +165,11 @@ fn is_loss(line: &CoverageLine) -> bool {
             || line.name.starts_with("malformed_")
             || matches!(
                 &*line.name,
-                "unknown_link_type" | "depth_limit" | "not_ip_encrypted" | "excluded" | "frames_not_selected"
+                "unknown_link_type"
+                    | "depth_limit"
+                    | "not_ip_encrypted"
+                    | "excluded"
+                    | "frames_not_selected"
             ))
 }
 
@@ -169,7 +190,11 @@ mod tests {
     fn silence_is_never_absence() {
         for (name, rows, expected) in [
             ("nothing", &[][..], "No flow was seen at all"),
-            ("nameless", &[("flows", 10, None), ("flows_named_by_sni", 4, None)], "the other 6 would not"),
+            (
+                "nameless",
+                &[("flows", 10, None), ("flows_named_by_sni", 4, None)],
+                "the other 6 would not",
+            ),
             ("all named", &[("flows", 4, None), ("flows_named_by_dns", 4, None)], "is not known"),
         ] {
             assert!(worth(&ledger(rows)).contains(expected), "{name}: {}", worth(&ledger(rows)));

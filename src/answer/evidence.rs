@@ -105,7 +105,11 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
         if text.is_empty() { Ok(()) } else { writeln!(out, "  {what:<14}{}", printable(text)) }
     };
     say(out, "finding", &format!("{} revision {}", finding.id, finding.revision))?;
-    say(out, "service", &format!("{} ({}), {}", finding.service_name, finding.vendor, finding.service))?;
+    say(
+        out,
+        "service",
+        &format!("{} ({}), {}", finding.service_name, finding.vendor, finding.service),
+    )?;
     say(out, "by", &who.join(" "))?;
     let (level, verdict) = (finding.level.code(), finding.disposition.code());
     say(out, "verdict", &format!("{verdict}, {level}, severity {}", finding.severity))?;
@@ -141,7 +145,12 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
 /// # Errors
 /// If the capture is not at hand, is not what was scanned, or cannot be read, or `to` cannot be
 /// written; `to` is touched only once the capture proved to be the right one.
-pub fn cut(finding: &Finding, input: &InputRow, below: &[PathBuf], to: &Path) -> Result<Cut, CutError> {
+pub fn cut(
+    finding: &Finding,
+    input: &InputRow,
+    below: &[PathBuf],
+    to: &Path,
+) -> Result<Cut, CutError> {
     if let Some(sensor) = &input.sensor {
         return Err(CutError::Live(sensor.to_string()));
     }
@@ -202,7 +211,9 @@ impl Wanted {
     /// Remembers the SYN in front of a span: evidence begins with the first payload.
     fn look_back(&mut self, packet: &Packet, number: u64) {
         let key = FlowKey { realm: Realm(0), ..packet.key };
-        let Some(spans) = self.flows.get_mut(&key).filter(|_| packet.key.protocol == 6) else { return };
+        let Some(spans) = self.flows.get_mut(&key).filter(|_| packet.key.protocol == 6) else {
+            return;
+        };
         let opens = packet.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
         for span in spans.iter_mut().filter(|s| number < s.first) {
             match span.syn {
@@ -270,7 +281,13 @@ fn candidates(input: &InputRow, roots: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-fn search(dir: &Path, name: &std::ffi::OsStr, depth: usize, looked: &mut usize, found: &mut Vec<PathBuf>) {
+fn search(
+    dir: &Path,
+    name: &std::ffi::OsStr,
+    depth: usize,
+    looked: &mut usize,
+    found: &mut Vec<PathBuf>,
+) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.sort();
@@ -296,7 +313,10 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Shows every packet of a capture with its frame, in order.
-fn read(path: &Path, mut each: impl FnMut(&Block, &Frame, &Packet)) -> Result<InputReport, CutError> {
+fn read(
+    path: &Path,
+    mut each: impl FnMut(&Block, &Frame, &Packet),
+) -> Result<InputReport, CutError> {
     let mut inputs = Inputs::open(&[path.to_owned()], &Options::default())?;
     let decoder = Decoder::new(DecodeOptions { hash_seed: 1, ..DecodeOptions::default() });
     let (mut block, mut decoded) = (Block::default(), Decoded::default());
@@ -337,23 +357,22 @@ impl<W: Write> Writer<W> {
     }
 
     fn frame(&mut self, frame: &Frame, octets: &[u8]) -> io::Result<()> {
-        let interface = match self.links.iter().position(|l| *l == frame.link) {
-            Some(at) => at,
-            None => {
-                let [a, b] = frame.link.to_le_bytes();
-                // No snap length; option 9, if_tsresol: 10^-9 s; end of options.
-                let body = [a, b, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0];
-                block(&mut self.out, 1, &[&body])?;
-                self.links.push(frame.link);
-                self.links.len().saturating_sub(1)
-            }
-        };
+        let known = self.links.iter().position(|l| *l == frame.link);
+        if known.is_none() {
+            let [low, high] = frame.link.to_le_bytes();
+            // No snap length; option 9, if_tsresol: 10^-9 s; end of options.
+            let body = [low, high, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0];
+            block(&mut self.out, 1, &[&body])?;
+            self.links.push(frame.link);
+        }
+        let interface = known.unwrap_or(self.links.len().saturating_sub(1));
         let interface = u32::try_from(interface).map_err(io::Error::other)?;
         let Timestamp(time) = frame.time;
-        let [h, g, f, e, d, c, b, a] = time.to_be_bytes();
+        // Both halves little-endian, the higher one first.
+        let halves = time.rotate_left(32).to_le_bytes();
         let mut head = Vec::with_capacity(20);
         head.extend(interface.to_le_bytes());
-        head.extend([e, f, g, h, a, b, c, d]);
+        head.extend(halves);
         head.extend(u32::try_from(octets.len()).map_err(io::Error::other)?.to_le_bytes());
         head.extend(frame.wire.to_le_bytes());
         block(&mut self.out, 6, &[&head, octets])

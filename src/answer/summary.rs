@@ -90,7 +90,11 @@ impl Facts {
     }
 
     /// Those at a service whose worst verdict there is one of `dispositions`.
-    pub fn actors(&self, service: &str, dispositions: &[Disposition]) -> impl Iterator<Item = &SeenBy> {
+    pub fn actors(
+        &self,
+        service: &str,
+        dispositions: &[Disposition],
+    ) -> impl Iterator<Item = &SeenBy> {
         let all = self.seen_by.get(service).map_or([].as_slice(), Vec::as_slice);
         all.iter().filter(move |s| dispositions.contains(&s.disposition))
     }
@@ -168,7 +172,13 @@ impl Page<'_> {
         if self.style.color { format!("\u{1b}[{color}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    fn paragraph(&self, out: &mut impl Write, text: &str, indent: usize, color: &str) -> io::Result<()> {
+    fn paragraph(
+        &self,
+        out: &mut impl Write,
+        text: &str,
+        indent: usize,
+        color: &str,
+    ) -> io::Result<()> {
         for line in wrap(text, self.width.saturating_sub(indent)) {
             writeln!(out, "{}{}", " ".repeat(indent), self.paint(&line, color))?;
         }
@@ -205,10 +215,14 @@ impl Page<'_> {
             "no frames".to_owned()
         } else {
             let day = |at| time(at, "%Y-%m-%d %H:%M:%S");
-            let last = time(summary.last_time, if self.clock.pattern == "%H:%M:%S" { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" });
+            let last = time(
+                summary.last_time,
+                if self.clock.pattern == "%H:%M:%S" { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" },
+            );
             format!("{} to {last} UTC", day(summary.first_time))
         };
-        let clients = self.facts.coverage.iter().find(|l| &*l.name == "clients").map_or(0, |l| l.count);
+        let clients =
+            self.facts.coverage.iter().find(|l| &*l.name == "clients").map_or(0, |l| l.count);
         let seen = format!(
             "{span}; {} in {}; {}.",
             counted(summary.frames, "frame"),
@@ -229,23 +243,31 @@ impl Page<'_> {
         let (used, below): (Vec<_>, Vec<_>) =
             group.services.iter().partition(|s| s.used.flows > 0 || s.level.counts());
         let judged = &self.facts.summary.judged;
-        let decided = !judged.is_empty() && judged.iter().any(|j| &*j.policy_version != "none");
-        self.heading(out, title, color, &if used.is_empty() {
-            match group.services.is_empty() && !decided && title != "Not yet reviewed" {
-                true => "none, as no policy says so".to_owned(),
-                false => "no use seen".to_owned(),
-            }
-        } else {
-            let totals = &group.used;
-            format!(
-                "{}, {}, {}, {} sent, {} received",
-                counted(used.len() as u64, "service"),
-                counted(totals.devices, "device"),
-                counted(totals.sessions, "session"),
-                bytes(totals.bytes_up),
-                bytes(totals.bytes_down),
-            )
-        })?;
+        let undecided = !judged.is_empty() && judged.iter().all(|j| &*j.policy_version == "none");
+        self.heading(
+            out,
+            title,
+            color,
+            &if used.is_empty() {
+                let text = if group.services.is_empty() && undecided && title != "Not yet reviewed"
+                {
+                    "none, as there is no policy"
+                } else {
+                    "no use seen"
+                };
+                text.to_owned()
+            } else {
+                let totals = &group.used;
+                format!(
+                    "{}, {}, {}, {} sent, {} received",
+                    counted(used.len() as u64, "service"),
+                    counted(totals.devices, "device"),
+                    counted(totals.sessions, "session"),
+                    bytes(totals.bytes_up),
+                    bytes(totals.bytes_down),
+                )
+            },
+        )?;
         let rows: Vec<Vec<String>> = used.iter().map(|line| self.row(line, verdicts)).collect();
         if !rows.is_empty() {
             let lines = table(&FIGURES, &rows, self.width.saturating_sub(2));
@@ -272,12 +294,20 @@ impl Page<'_> {
         self.paragraph(out, &format!("Also contacted, no use seen: {}.", list.join(", ")), 2, "2")
     }
 
-    fn heading(&self, out: &mut impl Write, title: &str, color: &str, text: &str) -> io::Result<()> {
+    fn heading(
+        &self,
+        out: &mut impl Write,
+        title: &str,
+        color: &str,
+        text: &str,
+    ) -> io::Result<()> {
         writeln!(out)?;
         let whole = format!("{title}: {text}");
         for (i, line) in wrap(&whole, self.width).into_iter().enumerate() {
             let painted = match line.strip_prefix(title) {
-                Some(rest) if i == 0 => format!("{}{rest}", self.paint(title, &format!("1;{color}"))),
+                Some(rest) if i == 0 => {
+                    format!("{}{rest}", self.paint(title, &format!("1;{color}")))
+                }
                 _ => line,
             };
             writeln!(out, "{painted}")?;
@@ -287,7 +317,8 @@ impl Page<'_> {
 
     fn row(&self, line: &ServiceLine, verdicts: &[Disposition]) -> Vec<String> {
         let (name, vendor) = names(self.style.catalogue, &line.service);
-        let service = if vendor.is_empty() { name.to_owned() } else { format!("{name} ({vendor})") };
+        let service =
+            if vendor.is_empty() { name.to_owned() } else { format!("{name} ({vendor})") };
         let classes: BTreeSet<ClientClass> = self
             .facts
             .actors(&line.service, verdicts)
@@ -333,7 +364,10 @@ impl Page<'_> {
         let text = if all.is_empty() {
             "none seen".to_owned()
         } else {
-            format!("{} not in the catalogue that behave like AI services, not counted as use", counted(all.len() as u64, "host"))
+            format!(
+                "{} not in the catalogue that behave like AI services, not counted as use",
+                counted(all.len() as u64, "host")
+            )
         };
         self.heading(out, "Candidates", "36", &text)?;
         if all.is_empty() {
@@ -420,7 +454,13 @@ impl Page<'_> {
         let judged = &self.facts.summary.judged;
         let versions: Vec<String> = judged
             .iter()
-            .map(|j| format!("policy {}, signatures {}", printable(&j.policy_version), printable(&j.signature_version)))
+            .map(|j| {
+                format!(
+                    "policy {}, signatures {}",
+                    printable(&j.policy_version),
+                    printable(&j.signature_version)
+                )
+            })
             .collect();
         if versions.is_empty() {
             return Ok(());

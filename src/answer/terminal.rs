@@ -134,7 +134,8 @@ pub fn table(columns_of: &[Column], rows: &[Vec<String>], width: usize) -> Vec<V
         let head = columns_of.get(at).map_or(0, |c| columns(c.head));
         cells.unwrap_or(0).max(head)
     };
-    let others = |kept: &[usize]| -> usize { kept.iter().skip(1).map(|&at| widest(at) + GAP).sum() };
+    let others =
+        |kept: &[usize]| -> usize { kept.iter().skip(1).map(|&at| widest(at) + GAP).sum() };
     let natural = widest(0);
     while others(&kept) + natural.min(FIRST_MIN) > width {
         let spare = |at: &usize| columns_of.get(*at).map_or(0, |c| c.spare);
@@ -197,7 +198,11 @@ mod tests {
             (612, 1_059, "612 of 1,059 (58 %)"),
             (1, 100_000, "1 of 100,000 (<1 %)"),
             (99_999, 100_000, "99,999 of 100,000 (>99 %)"),
-            (u64::MAX, u64::MAX, "18,446,744,073,709,551,615 of 18,446,744,073,709,551,615 (100 %)"),
+            (
+                u64::MAX,
+                u64::MAX,
+                "18,446,744,073,709,551,615 of 18,446,744,073,709,551,615 (100 %)",
+            ),
             (3, 2, "3 of 2"),
         ] {
             assert_eq!(share(count, of), expected);

@@ -74,7 +74,10 @@ pub fn run(args: &EvidenceArgs) -> anyhow::Result<u8> {
     let answers = Answers::open(&args.store)?;
     let id = id_of(&answers, &args.id)?;
     let Some(finding) = answers.finding(&id)? else {
-        return Err(Problem::usage(format!("finding {id} was withdrawn: a later scan no longer found it")).into());
+        return Err(Problem::usage(format!(
+            "finding {id} was withdrawn: a later scan no longer found it"
+        ))
+        .into());
     };
     let cut = match &args.pcap {
         None => None,
@@ -86,7 +89,12 @@ pub fn run(args: &EvidenceArgs) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         let cut = cut.map(|c| Cut { flows: c.flows, frames: c.frames, bytes: c.bytes });
-        let answer = Answer { schema: json::SCHEMA, kind: "evidence", finding: json::finding(&finding), cut };
+        let answer = Answer {
+            schema: json::SCHEMA,
+            kind: "evidence",
+            finding: json::finding(&finding),
+            cut,
+        };
         serde_json::to_writer_pretty(&mut out, &answer)?;
         writeln!(out)?;
     } else {
@@ -103,15 +111,20 @@ pub fn run(args: &EvidenceArgs) -> anyhow::Result<u8> {
 /// The one id that begins so.
 fn id_of(answers: &Answers, prefix: &str) -> anyhow::Result<String> {
     let prefix = prefix.to_ascii_lowercase();
-    let ids = if prefix.is_empty() { Vec::new() } else { answers.finding_ids(&prefix, SHOWN_MAX)? };
+    let ids =
+        if prefix.is_empty() { Vec::new() } else { answers.finding_ids(&prefix, SHOWN_MAX)? };
     match ids.as_slice() {
-        [] => Err(Problem::usage(format!("no finding begins with {prefix:?}; ids stand in scan --json")).into()),
+        [] => Err(Problem::usage(format!(
+            "no finding begins with {prefix:?}; ids stand in scan --json"
+        ))
+        .into()),
         [only] => Ok(only.to_string()),
         // A whole id may be the beginning of none but itself: ids are of one length.
         [first, ..] if **first == *prefix => Ok(prefix),
         several => {
             let list: Vec<&str> = several.iter().map(|id| &**id).collect();
-            Err(Problem::usage(format!("{prefix:?} fits several findings: {}", list.join(", "))).into())
+            Err(Problem::usage(format!("{prefix:?} fits several findings: {}", list.join(", ")))
+                .into())
         }
     }
 }
