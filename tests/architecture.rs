@@ -20,7 +20,8 @@ fn sources() -> Vec<(String, String)> {
     walk(&root, &mut found);
     found.sort();
     let read = |path: PathBuf| {
-        let name = path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
+        let name =
+            path.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
         (name, fs::read_to_string(&path).expect("a source file"))
     };
     found.into_iter().map(read).collect()
@@ -34,7 +35,10 @@ fn shipped(text: &str) -> &str {
 /// Roles and what they may never reach for. `observation.rs` and `types.rs` are everybody's.
 const FORBIDDEN: [(&str, &[&str]); 6] = [
     ("watcher/", &["recorder", "courier", "answer", "cli", "config", "sensor"]),
-    ("watcher/protocol/", &["watcher::flow", "watcher::decode", "watcher::capture", "watcher::packet"]),
+    (
+        "watcher/protocol/",
+        &["watcher::flow", "watcher::decode", "watcher::capture", "watcher::packet"],
+    ),
     ("watcher/decode/", &["watcher::flow", "watcher::protocol", "watcher::capture"]),
     ("recorder/", &["cli", "answer", "courier", "sensor", "watcher::capture", "watcher::decode"]),
     ("courier/", &["watcher", "cli", "answer", "sensor"]),

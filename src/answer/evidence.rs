@@ -357,23 +357,22 @@ impl<W: Write> Writer<W> {
     }
 
     fn frame(&mut self, frame: &Frame, octets: &[u8]) -> io::Result<()> {
-        let interface = match self.links.iter().position(|l| *l == frame.link) {
-            Some(at) => at,
-            None => {
-                let [a, b] = frame.link.to_le_bytes();
-                // No snap length; option 9, if_tsresol: 10^-9 s; end of options.
-                let body = [a, b, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0];
-                block(&mut self.out, 1, &[&body])?;
-                self.links.push(frame.link);
-                self.links.len().saturating_sub(1)
-            }
-        };
+        let known = self.links.iter().position(|l| *l == frame.link);
+        if known.is_none() {
+            let [low, high] = frame.link.to_le_bytes();
+            // No snap length; option 9, if_tsresol: 10^-9 s; end of options.
+            let body = [low, high, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0];
+            block(&mut self.out, 1, &[&body])?;
+            self.links.push(frame.link);
+        }
+        let interface = known.unwrap_or(self.links.len().saturating_sub(1));
         let interface = u32::try_from(interface).map_err(io::Error::other)?;
         let Timestamp(time) = frame.time;
-        let [h, g, f, e, d, c, b, a] = time.to_be_bytes();
+        // Both halves little-endian, the higher one first.
+        let halves = time.rotate_left(32).to_le_bytes();
         let mut head = Vec::with_capacity(20);
         head.extend(interface.to_le_bytes());
-        head.extend([e, f, g, h, a, b, c, d]);
+        head.extend(halves);
         head.extend(u32::try_from(octets.len()).map_err(io::Error::other)?.to_le_bytes());
         head.extend(frame.wire.to_le_bytes());
         block(&mut self.out, 6, &[&head, octets])

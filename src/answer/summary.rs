@@ -243,16 +243,19 @@ impl Page<'_> {
         let (used, below): (Vec<_>, Vec<_>) =
             group.services.iter().partition(|s| s.used.flows > 0 || s.level.counts());
         let judged = &self.facts.summary.judged;
-        let decided = !judged.is_empty() && judged.iter().any(|j| &*j.policy_version != "none");
+        let undecided = !judged.is_empty() && judged.iter().all(|j| &*j.policy_version == "none");
         self.heading(
             out,
             title,
             color,
             &if used.is_empty() {
-                match group.services.is_empty() && !decided && title != "Not yet reviewed" {
-                    true => "none, as no policy says so".to_owned(),
-                    false => "no use seen".to_owned(),
-                }
+                let text = if group.services.is_empty() && undecided && title != "Not yet reviewed"
+                {
+                    "none, as there is no policy"
+                } else {
+                    "no use seen"
+                };
+                text.to_owned()
             } else {
                 let totals = &group.used;
                 format!(
@@ -439,7 +442,7 @@ impl Page<'_> {
             if rows.is_empty() {
                 continue;
             }
-            writeln!(out, "  {}", self.paint(title, "2"))?;
+            self.paragraph(out, title, 2, "2")?;
             for (name, why) in rows {
                 self.paragraph(out, &format!("{}: {}", printable(name), printable(why)), 4, "")?;
             }
