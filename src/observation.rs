@@ -313,6 +313,8 @@ pub struct Delta {
     /// Octets of `up` that the hello took, since the flow began; for QUIC all that the client
     /// sent under long headers. 0 if none was seen.
     pub hello_bytes: u32,
+    /// Next TCP sequence number of client and server; 0 where there is none.
+    pub next_seq: [u32; 2],
     /// State of the flow.
     pub state: FlowState,
 }

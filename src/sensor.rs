@@ -134,7 +134,11 @@ pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listene
             from_watchers.push(sent_out);
             let flows = Flows::new(me, watchers, options.limits, options.decode.hash_seed);
             let (decoder, in_order) = (&decoder, &in_order);
-            handles.push(scope.spawn(move || watch(me, watchers, flows, decoder, in_order, &job_out, &sent_in)));
+            handles.push(
+                scope.spawn(move || {
+                    watch(me, watchers, flows, decoder, in_order, &job_out, &sent_in)
+                }),
+            );
         }
         let stop = &*options.stop;
         scope.spawn(move || read(inputs, stop, &free_out, &to_watchers));
@@ -234,7 +238,8 @@ fn watch(
 }
 
 fn decode(job: &Job, decoder: &Decoder, in_order: &InOrder) {
-    let mut decoded = std::mem::take(&mut *job.spare.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut decoded =
+        std::mem::take(&mut *job.spare.lock().unwrap_or_else(PoisonError::into_inner));
     let mut counters = DecodeCounters::default();
     if !job.ends_world {
         decoder.block(&job.block, &mut decoded, &mut counters);
@@ -267,7 +272,8 @@ fn record(
             frames += job.block.frames.len() as u64;
         }
         let input = job.block.frames.first().map_or(0, |f| f.input);
-        let counters: Vec<_> = job.decoded.get().map(|(_, c)| (input, c.clone())).into_iter().collect();
+        let counters: Vec<_> =
+            job.decoded.get().map(|(_, c)| (input, c.clone())).into_iter().collect();
         listener.block(&batches, &counters);
         if job.ends_world {
             listener.block(&lasts, &[]);

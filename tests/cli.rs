@@ -49,7 +49,9 @@ fn office_parts(dir: &Path, parts: usize) -> Vec<PathBuf> {
     let write = |(n, chunk): (usize, &[&[u8]])| {
         let path = dir.join(format!("part-{n}.pcap"));
         let mut bytes = header.to_vec();
-        chunk.iter().for_each(|r| bytes.extend_from_slice(r));
+        for record in chunk {
+            bytes.extend_from_slice(record);
+        }
         fs::write(&path, bytes).expect("a part");
         path
     };
@@ -129,8 +131,16 @@ fn the_output_does_not_depend_on_the_number_of_threads() {
     for config in ["office.toml", "tight.toml"] {
         let run = |threads: &str| {
             let args = [
-                "scan", "-q", "-c", config, "--json", "--threads", threads, "--observations",
-                "seen.jsonl", OFFICE,
+                "scan",
+                "-q",
+                "-c",
+                config,
+                "--json",
+                "--threads",
+                threads,
+                "--observations",
+                "seen.jsonl",
+                OFFICE,
             ];
             let out = shadowtap(dir.path(), &args);
             let seen = fs::read(dir.path().join("seen.jsonl")).expect("observations");
@@ -174,11 +184,22 @@ fn totals_do_not_depend_on_how_the_captures_are_scanned() {
 #[test]
 fn excluded_networks_leave_no_trace() {
     let dir = folder();
-    let excluded = OFFICE_SCOPE.replace("[scope]", "[scope]\nexclude.networks = [\"10.20.0.0/24\"]");
+    let excluded =
+        OFFICE_SCOPE.replace("[scope]", "[scope]\nexclude.networks = [\"10.20.0.0/24\"]");
     fs::write(dir.path().join("excluded.toml"), excluded).expect("a file");
     let args = [
-        "scan", "-q", "-c", "excluded.toml", "--json", "--observations", "seen.jsonl", "--alerts",
-        "alerts.jsonl", "--store", "kept.db", OFFICE,
+        "scan",
+        "-q",
+        "-c",
+        "excluded.toml",
+        "--json",
+        "--observations",
+        "seen.jsonl",
+        "--alerts",
+        "alerts.jsonl",
+        "--store",
+        "kept.db",
+        OFFICE,
     ];
     let out = shadowtap(dir.path(), &args);
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));

@@ -503,6 +503,8 @@ fn an_open_flow_is_carried_until_it_ends() {
         bytes_down: 2 * bytes_up,
         first_seen: Timestamp(MONDAY),
         last_seen: Timestamp(at),
+        hello_bytes: 517,
+        next_seq: [7, 9],
         ended,
     };
     let with = |flows: Vec<OpenFlow>| InputRows { open_flows: flows, ..InputRows::default() };

@@ -1,4 +1,9 @@
 //! Answers: they read what the recorder keeps, and never write it.
 
+pub mod coverage;
+pub mod evidence;
+pub mod json;
 pub mod observations;
 pub mod starter;
+pub mod summary;
+pub mod terminal;

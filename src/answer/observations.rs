@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use twox_hash::XxHash3_64;
 
@@ -21,15 +22,27 @@ use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource, Protoc
 /// Items of one capture that are remembered so as to write each once: 64 MiB of hashes.
 pub const REMEMBERED_MAX: usize = 8 << 20;
 
-/// One line.
-#[derive(Serialize)]
+/// One line of `--observations`: an item that was read, before anybody judged it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "Observation")]
 struct Line<'a> {
+    /// Capture by its name, below the directory given.
     capture: &'a str,
+    /// What was read: `tls_sni`, `quic_sni`, `dns_query`, `http_host`, `dhcp_host` ...
     kind: &'a str,
+    /// Client address; a link address for DHCP and ARP.
     client: &'a str,
+    /// Server address, empty where there is none.
     server: &'a str,
+    /// Server port, 0 where there is none.
     port: u16,
+    /// The item itself.
     value: &'a str,
+}
+
+/// The published schema of a line.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Line<'_>)
 }
 
 /// Writes observations.
@@ -56,7 +69,8 @@ impl<W: Write> Observations<W> {
             self.seen.clear();
             self.of_input = o.input;
         }
-        let ends = (o.flow.client.addr.to_string(), o.flow.server.addr.to_string(), o.flow.server.port);
+        let ends =
+            (o.flow.client.addr.to_string(), o.flow.server.addr.to_string(), o.flow.server.port);
         match &o.fact {
             Fact::Hello(hello) => self.hello(o.input, &ends, hello, texts),
             Fact::DnsQuery { name, .. } => self.line(o.input, "dns_query", &ends, texts.str(*name)),
@@ -64,7 +78,9 @@ impl<W: Write> Observations<W> {
                 self.line(o.input, "dns_answer", &ends, &format!("{}={addr}", texts.str(*name)));
             }
             Fact::Http(http) => self.http(o.input, &ends, http, texts),
-            Fact::SocksTarget { host, .. } => self.line(o.input, "socks_host", &ends, texts.str(*host)),
+            Fact::SocksTarget { host, .. } => {
+                self.line(o.input, "socks_host", &ends, texts.str(*host))
+            }
             Fact::CertificateName(name) => self.line(o.input, "cert_name", &ends, texts.str(*name)),
             Fact::LocalName { protocol, announced, name, addr } => {
                 let name = texts.str(*name);
@@ -85,8 +101,11 @@ impl<W: Write> Observations<W> {
             Fact::Dhcp(dhcp) => {
                 let client = (mac(dhcp.mac), String::new(), 0);
                 if dhcp.from_client {
-                    let (host, fqdn) =
-                        if dhcp.version == 4 { ("dhcp_host", "dhcp_fqdn") } else { ("dhcpv6_host", "dhcpv6_fqdn") };
+                    let (host, fqdn) = if dhcp.version == 4 {
+                        ("dhcp_host", "dhcp_fqdn")
+                    } else {
+                        ("dhcpv6_host", "dhcpv6_fqdn")
+                    };
                     self.line(o.input, host, &client, texts.str(dhcp.host_name));
                     self.line(o.input, fqdn, &client, texts.str(dhcp.fqdn));
                 } else if let (4, 5, Some(addr)) = (dhcp.version, dhcp.message, dhcp.addr) {

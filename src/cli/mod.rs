@@ -1,6 +1,7 @@
 //! One file a command: arguments to one action, no logic of its own.
 
 pub mod config;
+pub mod evidence;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
@@ -31,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Find AI services in captures: which, approved or not, by whom, how much.
     Scan(Box<scan::ScanArgs>),
+    /// Show why a finding is one, and cut its packets out of the capture.
+    Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
     /// Explain, check and start the policy: who may use what.
@@ -73,6 +76,7 @@ impl Problem {
 pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
+        Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
@@ -92,7 +96,9 @@ pub fn run(cli: &Cli) -> u8 {
 
 /// Somebody closed our output, as `head` does: not an error of ours.
 fn broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+    error.chain().any(|e| {
+        e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
 }
 
 fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
@@ -125,7 +131,8 @@ impl OwnedStdout {
     /// # Errors
     /// If more than one is.
     pub fn one_of(wanted: &[(&'static str, bool)]) -> Result<Self, Problem> {
-        let asked: Vec<&'static str> = wanted.iter().filter(|(_, on)| *on).map(|(n, _)| *n).collect();
+        let asked: Vec<&'static str> =
+            wanted.iter().filter(|(_, on)| *on).map(|(n, _)| *n).collect();
         match asked.as_slice() {
             [] => Ok(Self(None)),
             [one] => Ok(Self(Some(one))),
@@ -174,13 +181,18 @@ impl FailOn {
     /// `true` if it was found.
     pub fn matches(self, facts: &Facts) -> bool {
         let summary = &facts.summary;
-        let used = |group: &crate::recorder::store::Group| group.services.iter().any(|s| s.level.counts());
+        let used =
+            |group: &crate::recorder::store::Group| group.services.iter().any(|s| s.level.counts());
         let groups = [&summary.forbidden, &summary.unreviewed, &summary.allowed];
         match self {
-            FailOn::Level(level) => groups.iter().any(|g| g.services.iter().any(|s| s.level >= level)),
+            FailOn::Level(level) => {
+                groups.iter().any(|g| g.services.iter().any(|s| s.level >= level))
+            }
             FailOn::Group(Group::Forbidden) => used(&summary.forbidden),
             FailOn::Group(Group::Unreviewed) => used(&summary.unreviewed),
-            FailOn::Group(Group::Unapproved) => used(&summary.forbidden) || used(&summary.unreviewed),
+            FailOn::Group(Group::Unapproved) => {
+                used(&summary.forbidden) || used(&summary.unreviewed)
+            }
             FailOn::Group(Group::Allowed) => used(&summary.allowed),
             FailOn::Group(Group::Candidates) => !summary.candidates.is_empty(),
         }
@@ -203,9 +215,11 @@ pub fn level_or_group(text: &str) -> Result<FailOn, String> {
         "candidates" => Group::Candidates,
         _ if Disposition::from_code(text) == Some(Disposition::Unsanctioned) => Group::Forbidden,
         _ => {
-            return Err("a level (named, contacted, used, bulk) or a group (forbidden, unreviewed, \
+            return Err(
+                "a level (named, contacted, used, bulk) or a group (forbidden, unreviewed, \
                         unapproved, allowed, candidates)"
-                .to_owned());
+                    .to_owned(),
+            );
         }
     };
     Ok(FailOn::Group(group))
@@ -232,14 +246,12 @@ pub fn columns() -> Option<usize> {
 pub fn usage() -> (f64, u64) {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib: u64 = peak
-        .and_then(|l| l.trim().trim_end_matches("kB").trim().parse().ok())
-        .unwrap_or_default();
+    let kib: u64 =
+        peak.and_then(|l| l.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or_default();
     let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let cpu_s = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
     (cpu_s, kib * 1024)
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -253,8 +265,12 @@ mod tests {
 
     #[test]
     fn at_most_one_output_owns_standard_output() {
-        assert!(OwnedStdout::one_of(&[("--json", false), ("--alerts -", false)]).unwrap().is_free());
-        assert!(OwnedStdout::one_of(&[("--json", true), ("--alerts -", false)]).unwrap().is("--json"));
+        assert!(
+            OwnedStdout::one_of(&[("--json", false), ("--alerts -", false)]).unwrap().is_free()
+        );
+        assert!(
+            OwnedStdout::one_of(&[("--json", true), ("--alerts -", false)]).unwrap().is("--json")
+        );
         assert!(OwnedStdout::one_of(&[("--json", true), ("--alerts -", true)]).is_err());
     }
 

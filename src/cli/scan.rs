@@ -450,7 +450,9 @@ impl Scan {
 
 /// Identity of an input: digest and size of what is stored.
 fn key(report: &InputReport) -> Text {
-    report.digest.map_or_else(|| Text::from(""), |d| Text::from(format!("{d:032x}-{}", report.size)))
+    report
+        .digest
+        .map_or_else(|| Text::from(""), |d| Text::from(format!("{d:032x}-{}", report.size)))
 }
 
 fn row(report: &InputReport) -> InputRow {
@@ -461,7 +463,10 @@ fn row(report: &InputReport) -> InputRow {
         frames: report.frames,
         first_time: report.first.unwrap_or_default(),
         last_time: report.last.unwrap_or_default(),
-        fault: report.fault.as_ref().map(|f| Text::from(format!("{} at offset {}", f.reason, f.offset))),
+        fault: report
+            .fault
+            .as_ref()
+            .map(|f| Text::from(format!("{} at offset {}", f.reason, f.offset))),
         sensor: None,
     }
 }
@@ -482,7 +487,9 @@ fn stats(scan: &Scan, totals: &sensor::Totals, wall_s: f64, threads: usize) -> S
     }
     let mut cap_hits: BTreeMap<String, u64> =
         totals.flow.caps.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect();
-    for (name, count) in [("flows_evicted", totals.flow.flows_evicted), ("flows_unread", totals.flow.cold_full)] {
+    for (name, count) in
+        [("flows_evicted", totals.flow.flows_evicted), ("flows_unread", totals.flow.cold_full)]
+    {
         if count > 0 {
             cap_hits.insert(name.to_owned(), count);
         }

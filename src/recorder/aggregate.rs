@@ -38,7 +38,8 @@ pub struct Versions {
     pub signatures: Text,
 }
 
-type UsageKey = (u32, Realm, IpAddr, Option<MacAddr>, Text, Role, Text, ClientClass, Level, EvidenceKind);
+type UsageKey =
+    (u32, Realm, IpAddr, Option<MacAddr>, Text, Role, Text, ClientClass, Level, EvidenceKind);
 type FindingKey = (Realm, Option<MacAddr>, Option<IpAddr>, Text, u32);
 type SpanKey = (Realm, IpAddr, Option<MacAddr>, Text);
 
@@ -131,7 +132,13 @@ impl Aggregate {
     }
 
     /// A flow under one name is over.
-    pub fn flow(&mut self, flow: &MatchedFlow, judged: &Judged, versions: &Versions, capture: &Text) {
+    pub fn flow(
+        &mut self,
+        flow: &MatchedFlow,
+        judged: &Judged,
+        versions: &Versions,
+        capture: &Text,
+    ) {
         let actor = &flow.actor;
         // A flow that began in an earlier input is counted there.
         let mut counted = flow.carried;
@@ -173,7 +180,14 @@ impl Aggregate {
             usage.first_seen = usage.first_seen.min(part.first);
             usage.last_seen = usage.last_seen.max(part.last);
             if judged.level >= Level::Contacted {
-                growing.finding(flow, judged, part.hour / 24, (part.up, part.down, u64::from(!counted)), (part.first, part.last), capture);
+                growing.finding(
+                    flow,
+                    judged,
+                    part.hour / 24,
+                    (part.up, part.down, u64::from(!counted)),
+                    (part.first, part.last),
+                    capture,
+                );
             }
             counted = true;
         }
@@ -191,7 +205,15 @@ impl Aggregate {
     }
 
     /// A name of the catalogue was asked for in DNS.
-    pub fn looked_up(&mut self, input: u16, actor: &Arc<Actor>, hit: &Hit, ruling: &Ruling, versions: &Versions, at: Timestamp) {
+    pub fn looked_up(
+        &mut self,
+        input: u16,
+        actor: &Arc<Actor>,
+        hit: &Hit,
+        ruling: &Ruling,
+        versions: &Versions,
+        at: Timestamp,
+    ) {
         let hour = u32::try_from(at.seconds() / 3600).unwrap_or(u32::MAX);
         let key = (
             hour,
@@ -228,7 +250,15 @@ impl Aggregate {
     }
 
     /// Bytes to a name outside the catalogue.
-    pub fn destination(&mut self, input: u16, at: Timestamp, name: &Text, client: IpAddr, bytes: (u64, u64), begins: bool) {
+    pub fn destination(
+        &mut self,
+        input: u16,
+        at: Timestamp,
+        name: &Text,
+        client: IpAddr,
+        bytes: (u64, u64),
+        begins: bool,
+    ) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let room = self.destinations < DESTINATIONS_TRACKED_MAX;
         let growing = self.inputs.entry(input).or_default();
@@ -251,15 +281,17 @@ impl Aggregate {
     /// Signs of an AI API at a host outside the catalogue.
     pub fn candidate(&mut self, input: u16, at: Timestamp, host: &Text, seen: &Seen) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
-        let totals = self.input(input).candidates.entry((day, host.clone())).or_insert_with(|| CandidateTotals {
-            grammars: BTreeSet::new(),
-            flows: BTreeSet::new(),
-            clients: BTreeSet::new(),
-            up: 0,
-            down: 0,
-            first: at,
-            last: at,
-            answered: false,
+        let totals = self.input(input).candidates.entry((day, host.clone())).or_insert_with(|| {
+            CandidateTotals {
+                grammars: BTreeSet::new(),
+                flows: BTreeSet::new(),
+                clients: BTreeSet::new(),
+                up: 0,
+                down: 0,
+                first: at,
+                last: at,
+                answered: false,
+            }
         });
         totals.grammars.insert(seen.grammar);
         totals.answered |= seen.answered;
@@ -293,7 +325,11 @@ impl Aggregate {
     }
 
     /// The rows of each input; `inputs` gives the digest that finding ids are made of.
-    pub fn finish(self, versions: &Versions, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
+    pub fn finish(
+        self,
+        versions: &Versions,
+        key_of: impl Fn(u16) -> Text,
+    ) -> Vec<(u16, InputRows)> {
         let rows = |(input, growing): (u16, Growing)| {
             let key = key_of(input);
             (input, growing.finish(versions, &key))
@@ -316,7 +352,15 @@ impl Growing {
         });
     }
 
-    fn finding(&mut self, flow: &MatchedFlow, judged: &Judged, day: u32, volume: (u64, u64, u64), time: (Timestamp, Timestamp), capture: &Text) {
+    fn finding(
+        &mut self,
+        flow: &MatchedFlow,
+        judged: &Judged,
+        day: u32,
+        volume: (u64, u64, u64),
+        time: (Timestamp, Timestamp),
+        capture: &Text,
+    ) {
         let actor = &flow.actor;
         // A device that changes its address stays one device, if its MAC is known.
         let addr = actor.mac.is_none().then_some(actor.addr);
@@ -334,7 +378,9 @@ impl Growing {
             evidence: Vec::new(),
             evidence_more: 0,
         });
-        if (judged.level, flow.hit.role.opens_session()) > (totals.level, totals.hit.role.opens_session()) {
+        if (judged.level, flow.hit.role.opens_session())
+            > (totals.level, totals.hit.role.opens_session())
+        {
             totals.level = judged.level;
             totals.hit = flow.hit.clone();
             totals.class = flow.class;
@@ -371,11 +417,25 @@ impl Growing {
         for (key, mut usage) in std::mem::take(&mut self.usage) {
             let (hour, realm, addr, mac, ref service, role, ref pattern, class, level, kind) = key;
             let mut level = level;
-            if level == Level::Contacted && role.opens_session() && is_used(realm, addr, mac, service, hour / 24) {
+            if level == Level::Contacted
+                && role.opens_session()
+                && is_used(realm, addr, mac, service, hour / 24)
+            {
                 level = Level::Used;
                 usage.level = level;
             }
-            let key = (hour, realm, addr, mac, service.clone(), role, pattern.clone(), class, level, kind);
+            let key = (
+                hour,
+                realm,
+                addr,
+                mac,
+                service.clone(),
+                role,
+                pattern.clone(),
+                class,
+                level,
+                kind,
+            );
             match self.usage.entry(key) {
                 Entry::Vacant(free) => {
                     free.insert(usage);
@@ -393,17 +453,28 @@ impl Growing {
             .into_iter()
             .map(|((.., day), totals)| totals.finish(day, key, versions))
             .collect();
-        let candidates = self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
+        let candidates =
+            self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
         let destinations = destinations(self.destinations, self.lumped);
         let coverage = coverage(self.coverage);
-        InputRows { usage, sessions, findings, candidates, destinations, coverage, open_flows: self.open_flows }
+        InputRows {
+            usage,
+            sessions,
+            findings,
+            candidates,
+            destinations,
+            coverage,
+            open_flows: self.open_flows,
+        }
     }
 }
 
 impl FindingTotals {
     /// Keeps the strongest evidence, the earliest of equal strength.
     fn trim(&mut self) {
-        self.evidence.sort_by(|(a, x), (b, y)| b.cmp(a).then(x.time.cmp(&y.time)).then(x.first_frame.cmp(&y.first_frame)));
+        self.evidence.sort_by(|(a, x), (b, y)| {
+            b.cmp(a).then(x.time.cmp(&y.time)).then(x.first_frame.cmp(&y.first_frame))
+        });
         let more = self.evidence.len().saturating_sub(EVIDENCE_MAX);
         self.evidence_more += more as u64;
         self.evidence.truncate(EVIDENCE_MAX);
@@ -413,7 +484,8 @@ impl FindingTotals {
         self.trim();
         // A used service is told by the hosts that it was used through; scripts and pictures
         // beside them say nothing of what went there.
-        let (up, down, flows) = if self.level.counts() || self.core.2 > 0 { self.core } else { self.beside };
+        let (up, down, flows) =
+            if self.level.counts() || self.core.2 > 0 { self.core } else { self.beside };
         let actor = self.actor;
         let told = finding::tell(&self.hit, &self.ruling, self.level, self.class, up);
         Finding {
@@ -508,7 +580,10 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
 }
 
 /// The largest destinations of each day, and one row for the rest.
-fn destinations(named: HashMap<(u32, Text), Destination, RandomState>, mut lumped: BTreeMap<u32, Destination>) -> Vec<DestinationDay> {
+fn destinations(
+    named: HashMap<(u32, Text), Destination, RandomState>,
+    mut lumped: BTreeMap<u32, Destination>,
+) -> Vec<DestinationDay> {
     let mut days: BTreeMap<u32, Vec<(Text, Destination)>> = BTreeMap::new();
     for ((day, name), destination) in named {
         days.entry(day).or_default().push((name, destination));
@@ -559,6 +634,8 @@ fn open_flow(flow: &MatchedFlow, level: Level, last: Timestamp) -> OpenFlow {
         bytes_down: flow.volume.down,
         first_seen: flow.parts.first().map_or(last, |p| p.first),
         last_seen: last,
+        hello_bytes: flow.volume.hello,
+        next_seq: flow.next_seq,
         ended: !flow.open,
     }
 }

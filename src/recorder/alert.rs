@@ -408,7 +408,8 @@ impl Event {
 }
 
 impl EventEvidence {
-    fn new(item: &EvidenceItem) -> Self {
+    /// The item as text.
+    pub fn new(item: &EvidenceItem) -> Self {
         Self {
             ts: rfc3339(item.time),
             community_id: item.community_id.to_string(),
@@ -436,6 +437,11 @@ fn app_proto(kind: EvidenceKind) -> Option<&'static str> {
         EvidenceKind::Socks => Some("socks"),
         EvidenceKind::Dns | EvidenceKind::Address => None,
     }
+}
+
+/// The published schema of [`Event`].
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Event)
 }
 
 /// Capture time as RFC 3339 text in UTC with microseconds.

@@ -27,8 +27,8 @@ use crate::observation::{
 };
 use crate::types::{Realm, Timestamp};
 use crate::watcher::flow::merged;
-use crate::watcher::protocol::grammar::Api;
 use crate::watcher::protocol::HelloTransport;
+use crate::watcher::protocol::grammar::Api;
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
@@ -120,7 +120,9 @@ impl Desk {
         let texts = std::mem::take(&mut self.texts);
         for (b, i) in merged(batches) {
             let Some(batch) = batches.get(b) else { continue };
-            let (Some(observation), Some(texts)) = (batch.observations.get(i), texts.get(batch.watcher)) else {
+            let (Some(observation), Some(texts)) =
+                (batch.observations.get(i), texts.get(batch.watcher))
+            else {
                 continue;
             };
             observe(observation, texts);
@@ -182,7 +184,16 @@ impl Desk {
                 let Some(text) = texts.text(*name) else { return };
                 let client = o.flow.client;
                 let asker = self.world.bindings.asker(o.flow.realm, client.addr);
-                self.world.names.answer(o.flow.realm, asker, client.port, *id, text, *addr, *ttl_s, o.time);
+                self.world.names.answer(
+                    o.flow.realm,
+                    asker,
+                    client.port,
+                    *id,
+                    text,
+                    *addr,
+                    *ttl_s,
+                    o.time,
+                );
             }
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
@@ -191,7 +202,13 @@ impl Desk {
             }
             Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
             Fact::Neighbor { mac, .. } => {
-                self.world.bindings.bind(o.flow.realm, o.flow.client.addr, *mac, Source::Neighbor, o.time);
+                self.world.bindings.bind(
+                    o.flow.realm,
+                    o.flow.client.addr,
+                    *mac,
+                    Source::Neighbor,
+                    o.time,
+                );
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
@@ -341,7 +358,8 @@ impl Desk {
         }
         let known = self.world.candidates.get(&o.flow.id).cloned();
         let host = host.or(known).unwrap_or_else(|| Text::from(server_text(&o.flow)));
-        let seen = Seen { client: o.flow.client.addr, flow: o.flow.id, grammar: api.name(), answered };
+        let seen =
+            Seen { client: o.flow.client.addr, flow: o.flow.id, grammar: api.name(), answered };
         self.world.aggregate.candidate(o.input, o.time, &host, &seen);
         if self.world.candidates.len() < CANDIDATES_OPEN_MAX {
             self.world.candidates.insert(o.flow.id, host);
@@ -351,7 +369,14 @@ impl Desk {
     }
 
     /// The flow under this name, begun if need be; a flow under another name is closed first.
-    fn matched(&mut self, o: &Observation, hit: Arc<Hit>, name: Text, kind: EvidenceKind, doubtful: bool) -> Option<&mut MatchedFlow> {
+    fn matched(
+        &mut self,
+        o: &Observation,
+        hit: Arc<Hit>,
+        name: Text,
+        kind: EvidenceKind,
+        doubtful: bool,
+    ) -> Option<&mut MatchedFlow> {
         let other = self.world.flows.get(&o.flow.id).is_some_and(|f| f.name != name);
         if other {
             self.over(o.flow.id);
@@ -381,6 +406,7 @@ impl Desk {
                 frames: [0; 3],
                 open: false,
                 carried: false,
+                next_seq: [0; 2],
             };
             self.world.flows.insert(o.flow.id, flow);
         }
@@ -400,7 +426,8 @@ impl Desk {
             }
             return;
         }
-        let named = texts.text(delta.name).filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
+        let named =
+            texts.text(delta.name).filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
         let Some(name) = named.cloned() else {
             self.nameless(o, delta, last, texts);
             return;
@@ -409,7 +436,15 @@ impl Desk {
             self.world.aggregate.cover(o.input, source_row(delta.source), Some("flows"), 1);
         }
         match texts.hit(delta.name).cloned() {
-            Some(hit) => self.count(o, delta, hit, name, evidence_kind(delta.source.unwrap_or(NameSource::None)), false, last),
+            Some(hit) => self.count(
+                o,
+                delta,
+                hit,
+                name,
+                evidence_kind(delta.source.unwrap_or(NameSource::None)),
+                false,
+                last,
+            ),
             None => self.unmatched(o, delta, &name, last),
         }
     }
@@ -417,7 +452,8 @@ impl Desk {
     /// A flow that carried no name: one that DNS, or an earlier input, gave it.
     fn nameless(&mut self, o: &Observation, delta: &Delta, last: bool, texts: &Texts) {
         if let Some(flow) = self.world.flows.get(&o.flow.id) {
-            let (hit, name, kind, doubtful) = (flow.hit.clone(), flow.name.clone(), flow.kind, flow.doubtful);
+            let (hit, name, kind, doubtful) =
+                (flow.hit.clone(), flow.name.clone(), flow.kind, flow.doubtful);
             self.count(o, delta, hit, name, kind, doubtful, last);
             return;
         }
@@ -448,14 +484,26 @@ impl Desk {
             return;
         };
         if last {
-            let row = if belief == Belief::Likely { "flows_named_by_dns" } else { "flows_named_possibly" };
+            let row = if belief == Belief::Likely {
+                "flows_named_by_dns"
+            } else {
+                "flows_named_possibly"
+            };
             self.world.aggregate.cover(o.input, row, Some("flows"), 1);
         }
         match hits::hit(&self.rules.catalogue, &name) {
             Some(hit) if carries_application(&o.flow) => {
                 let doubtful = belief == Belief::Possible;
                 let ja4 = texts.text(delta.ja4).cloned();
-                self.count(o, delta, Arc::new(hit), name.clone(), EvidenceKind::Dns, doubtful, false);
+                self.count(
+                    o,
+                    delta,
+                    Arc::new(hit),
+                    name.clone(),
+                    EvidenceKind::Dns,
+                    doubtful,
+                    false,
+                );
                 let habit = self.world.names.asks_like_browser(realm, asker, &name);
                 if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
                     flow.ja4 = ja4;
@@ -482,10 +530,13 @@ impl Desk {
     /// Goes on with a flow whose name stands in an earlier input.
     fn carry_on(&mut self, o: &Observation, delta: &Delta, open: &OpenFlow, last: bool) {
         let Some(hit) = hits::hit(&self.rules.catalogue, &open.name) else { return };
-        self.count(o, delta, Arc::new(hit), open.name.clone(), open.evidence, false, false);
+        let fresh =
+            if o.flow.protocol == TCP { without_repeats(delta, open.next_seq) } else { *delta };
+        self.count(o, &fresh, Arc::new(hit), open.name.clone(), open.evidence, false, false);
         if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
             flow.volume.up += open.bytes_up;
             flow.volume.down += open.bytes_down;
+            flow.volume.hello = open.hello_bytes;
             flow.class = open.client_class;
             flow.ja4.clone_from(&open.ja4);
             flow.answered = true;
@@ -498,8 +549,20 @@ impl Desk {
     }
 
     /// Adds a delta to its matched flow; closes the flow with its last one.
-    #[expect(clippy::too_many_arguments, reason = "a delta and everything that was found out about it")]
-    fn count(&mut self, o: &Observation, delta: &Delta, hit: Arc<Hit>, name: Text, kind: EvidenceKind, doubtful: bool, last: bool) {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a delta and everything that was found out about it"
+    )]
+    fn count(
+        &mut self,
+        o: &Observation,
+        delta: &Delta,
+        hit: Arc<Hit>,
+        name: Text,
+        kind: EvidenceKind,
+        doubtful: bool,
+        last: bool,
+    ) {
         let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
         flow.add(o.input, delta);
         if last {
@@ -532,7 +595,14 @@ impl Desk {
             self.candidate_bytes(o, delta, &host, last);
         }
         let begins = delta.state.has(FlowState::FIRST);
-        self.world.aggregate.destination(o.input, delta.first, name, o.flow.client.addr, (delta.up, delta.down), begins);
+        self.world.aggregate.destination(
+            o.input,
+            delta.first,
+            name,
+            o.flow.client.addr,
+            (delta.up, delta.down),
+            begins,
+        );
     }
 
     fn candidate_bytes(&mut self, o: &Observation, delta: &Delta, host: &Text, last: bool) {
@@ -599,6 +669,22 @@ fn hider_row(kind: HiderKind) -> &'static str {
     }
 }
 
+/// The delta without the bytes that an earlier input counted: a segment sent again just after
+/// the border between two files.
+fn without_repeats(delta: &Delta, counted_to: [u32; 2]) -> Delta {
+    let repeated = |bytes: u64, next: u32, counted: u32| -> u64 {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let again = counted.wrapping_sub(next.wrapping_sub(bytes));
+        if again <= bytes { u64::from(again) } else { 0 }
+    };
+    let [up, down] = delta.next_seq;
+    let [counted_up, counted_down] = counted_to;
+    let mut fresh = *delta;
+    fresh.up -= repeated(delta.up, up, counted_up);
+    fresh.down -= repeated(delta.down, down, counted_down);
+    fresh
+}
+
 /// Ports on which a name from DNS may stand for application traffic: not DNS, NTP, or pings.
 fn carries_application(flow: &FlowRef) -> bool {
     !matches!(flow.server.port, 53 | 123 | 853 | 0)
@@ -656,7 +742,10 @@ fn is_private(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(a) => {
             let [first, second, ..] = a.octets();
-            a.is_private() || a.is_loopback() || a.is_link_local() || (first == 100 && (64..128).contains(&second))
+            a.is_private()
+                || a.is_loopback()
+                || a.is_link_local()
+                || (first == 100 && (64..128).contains(&second))
         }
         IpAddr::V6(a) => a.is_unique_local() || a.is_unicast_link_local() || a.is_loopback(),
     }
@@ -668,7 +757,9 @@ fn within(addr: IpAddr, net: IpAddr, bits: u8) -> bool {
         bits == 0 || (x ^ y) >> (width - bits) == 0
     };
     match (addr, net) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => of(u128::from(u32::from(a)), u128::from(u32::from(b)), 32),
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            of(u128::from(u32::from(a)), u128::from(u32::from(b)), 32)
+        }
         (IpAddr::V6(a), IpAddr::V6(b)) => of(u128::from(a), u128::from(b), 128),
         _ => false,
     }

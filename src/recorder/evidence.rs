@@ -64,10 +64,15 @@ pub fn wireshark_filter(flow: &FlowRef) -> String {
     let transport = match flow.protocol {
         6 => "tcp",
         17 => "udp",
-        other => return format!(
-            "{}.addr=={} && {}.addr=={} && ip.proto=={other}",
-            family(flow.client.addr), flow.client.addr, family(flow.server.addr), flow.server.addr
-        ),
+        other => {
+            return format!(
+                "{}.addr=={} && {}.addr=={} && ip.proto=={other}",
+                family(flow.client.addr),
+                flow.client.addr,
+                family(flow.server.addr),
+                flow.server.addr
+            );
+        }
     };
     format!(
         "{}.addr=={} && {}.addr=={} && {transport}.port=={} && {transport}.port=={}",
@@ -94,8 +99,14 @@ mod tests {
     fn community_ids_of_the_specification() {
         // Baseline of the published reference implementation.
         let cases = [
-            (flow(6, ("128.232.110.120", 34855), ("66.35.250.204", 80)), "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),
-            (flow(6, ("66.35.250.204", 80), ("128.232.110.120", 34855)), "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),
+            (
+                flow(6, ("128.232.110.120", 34855), ("66.35.250.204", 80)),
+                "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
+            ),
+            (
+                flow(6, ("66.35.250.204", 80), ("128.232.110.120", 34855)),
+                "1:LQU9qZlK+B5F3KDmev6m5PMibrg=",
+            ),
             (flow(17, ("192.168.1.52", 54585), ("8.8.8.8", 53)), "1:d/FP5EW3wiY1vCndhwleRRKHowQ="),
         ];
         for (flow, expected) in cases {

@@ -68,7 +68,12 @@ pub fn tell(hit: &Hit, ruling: &Ruling, level: Level, class: ClientClass, bytes_
         ClientClass::Server => " by a server",
         ClientClass::Unknown => "",
     };
-    let title = format!("{} ({}) {what}{by}, {} sent", hit.service_name, word(ruling.disposition), bytes(bytes_up));
+    let title = format!(
+        "{} ({}) {what}{by}, {} sent",
+        hit.service_name,
+        word(ruling.disposition),
+        bytes(bytes_up)
+    );
     Told {
         severity: severity.min(10),
         reasons,
@@ -133,7 +138,14 @@ mod tests {
 
     #[test]
     fn bytes_have_three_digits() {
-        let cases = [(0, "0 B"), (999, "999 B"), (1_000, "1.00 kB"), (12_345, "12.3 kB"), (999_600, "1.00 MB"), (5_000_000_000, "5.00 GB")];
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.00 kB"),
+            (12_345, "12.3 kB"),
+            (999_600, "1.00 MB"),
+            (5_000_000_000, "5.00 GB"),
+        ];
         for (n, expected) in cases {
             assert_eq!(bytes(n), expected);
         }

@@ -72,6 +72,8 @@ pub struct MatchedFlow {
     pub open: bool,
     /// It began in an earlier input, which gave it its name.
     pub carried: bool,
+    /// Next sequence number of client and server.
+    pub next_seq: [u32; 2],
 }
 
 impl MatchedFlow {
@@ -82,6 +84,7 @@ impl MatchedFlow {
         self.volume.hello = self.volume.hello.max(u64::from(delta.hello_bytes));
         self.answered |= delta.state.has(FlowState::ANSWERED);
         self.open = delta.state.has(FlowState::OPEN);
+        self.next_seq = delta.next_seq;
         if self.frames[0] == 0 {
             self.frames[0] = delta.first_frame;
         }
@@ -122,8 +125,12 @@ impl MatchedFlow {
         let (class, evidence) = match asks_like_browser {
             _ if self.class != ClientClass::Unknown => return,
             None => return,
-            Some(true) => (ClientClass::Browser, "dns-habit: asked for the HTTPS record, as browsers do"),
-            Some(false) => (ClientClass::Program, "dns-habit: asked for addresses only, as programs do"),
+            Some(true) => {
+                (ClientClass::Browser, "dns-habit: asked for the HTTPS record, as browsers do")
+            }
+            Some(false) => {
+                (ClientClass::Program, "dns-habit: asked for addresses only, as programs do")
+            }
         };
         self.class = class;
         self.class_evidence = Text::from(evidence);

@@ -90,7 +90,7 @@ pub fn application(volume: Volume, carrier: Carrier) -> (u64, u64) {
         Carrier::Tls => (volume.hello + TLS_SETUP_UP, TLS_SETUP_DOWN),
         Carrier::Quic => {
             (volume.hello + QUIC_SETUP_UP + volume.down / QUIC_ACK_SHARE, TLS_SETUP_DOWN)
-        },
+        }
     };
     (volume.up.saturating_sub(up), volume.down.saturating_sub(down))
 }
@@ -130,11 +130,19 @@ mod tests {
     #[test]
     fn levels() {
         let cases = [
-            ("nobody answered", Signs { answered: false, volume: up(9_000), ..SIGNS }, Level::Named),
+            (
+                "nobody answered",
+                Signs { answered: false, volume: up(9_000), ..SIGNS },
+                Level::Named,
+            ),
             ("handshake only", Signs { volume: up(517 + 80), ..SIGNS }, Level::Contacted),
             ("one API call", Signs { volume: up(517 + 80 + 600), ..SIGNS }, Level::Used),
             ("upload", Signs { volume: up(2_000_000), ..SIGNS }, Level::Bulk),
-            ("doubtful name", Signs { doubtful: true, volume: up(2_000_000), ..SIGNS }, Level::Contacted),
+            (
+                "doubtful name",
+                Signs { doubtful: true, volume: up(2_000_000), ..SIGNS },
+                Level::Contacted,
+            ),
             ("asset", Signs { role: Role::Asset, volume: up(5_000), ..SIGNS }, Level::Contacted),
             (
                 "a page fetched ahead",
@@ -155,7 +163,11 @@ mod tests {
                 },
                 Level::Contacted,
             ),
-            ("clear text", Signs { carrier: Carrier::Clear, volume: Volume { hello: 0, ..up(400) }, ..SIGNS }, Level::Used),
+            (
+                "clear text",
+                Signs { carrier: Carrier::Clear, volume: Volume { hello: 0, ..up(400) }, ..SIGNS },
+                Level::Used,
+            ),
         ];
         for (name, signs, expected) in cases {
             assert_eq!(level(&signs), expected, "{name}");

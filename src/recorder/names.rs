@@ -90,7 +90,15 @@ pub struct Names {
 
 impl Names {
     /// `client` asked for `name` from `port` with message id `id`.
-    pub fn question(&mut self, realm: Realm, client: Asker, port: u16, id: u16, name: &Arc<str>, at: Timestamp) {
+    pub fn question(
+        &mut self,
+        realm: Realm,
+        client: Asker,
+        port: u16,
+        id: u16,
+        name: &Arc<str>,
+        at: Timestamp,
+    ) {
         if self.questions.len() >= QUESTIONS_MAX {
             self.questions.clear();
             self.dropped = self.dropped.saturating_add(1);
@@ -116,7 +124,17 @@ impl Names {
 
     /// `client` was told that `name` lives at `addr` for `ttl_s` seconds.
     #[expect(clippy::too_many_arguments, reason = "one DNS answer has as many parts")]
-    pub fn answer(&mut self, realm: Realm, client: Asker, port: u16, id: u16, name: &Arc<str>, addr: IpAddr, ttl_s: u32, at: Timestamp) {
+    pub fn answer(
+        &mut self,
+        realm: Realm,
+        client: Asker,
+        port: u16,
+        id: u16,
+        name: &Arc<str>,
+        addr: IpAddr,
+        ttl_s: u32,
+        at: Timestamp,
+    ) {
         let asked = self.questions.get(&(realm, client, port, id)).is_some_and(|(q, _)| q == name);
         let keep_s = u64::from(ttl_s).saturating_add(GRACE_S);
         let until = Timestamp(at.0.saturating_add(keep_s.saturating_mul(Timestamp::SECOND)));
@@ -160,7 +178,13 @@ impl Names {
     }
 
     /// The name under which `client` most likely went to `addr` at `at`.
-    pub fn name(&self, realm: Realm, client: Asker, addr: IpAddr, at: Timestamp) -> Option<(Arc<str>, Belief)> {
+    pub fn name(
+        &self,
+        realm: Realm,
+        client: Asker,
+        addr: IpAddr,
+        at: Timestamp,
+    ) -> Option<(Arc<str>, Belief)> {
         // A flow's first packet is known to the second only: an answer in that second counts.
         let late = Timestamp(at.0.saturating_add(Timestamp::SECOND));
         let holds = |k: &&Known| k.from <= late && at <= k.until;

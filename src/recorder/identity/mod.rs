@@ -57,7 +57,14 @@ pub struct Bindings {
 
 impl Bindings {
     /// From `at` on, `addr` belongs to `mac`.
-    pub fn bind(&mut self, realm: Realm, addr: IpAddr, mac: MacAddr, source: Source, at: Timestamp) {
+    pub fn bind(
+        &mut self,
+        realm: Realm,
+        addr: IpAddr,
+        mac: MacAddr,
+        source: Source,
+        at: Timestamp,
+    ) {
         if mac.is_zero() || mac.is_group() || addr.is_unspecified() || addr.is_multicast() {
             return;
         }

@@ -154,6 +154,10 @@ pub struct SeenBy {
     pub level: Level,
     /// Volume and time, at all levels; devices and sessions are not counted here.
     pub totals: Totals,
+    /// Payload bytes sent in use.
+    pub used_bytes_up: u64,
+    /// Payload bytes received in use.
+    pub used_bytes_down: u64,
 }
 
 /// One state in the history of a finding.
@@ -257,6 +261,16 @@ impl Answers {
         }
     }
 
+    /// The input that a finding lies in; nothing if there is no such finding.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn input_of(&self, id: &str) -> Result<Option<InputRow>, Error> {
+        let sql = "SELECT input FROM finding WHERE key = ?1";
+        let input = self.conn.query_row(sql, [id], |r| r.get(0)).optional()?;
+        input.map(|input| read_input(&self.conn, input)).transpose()
+    }
+
     /// What became of a finding, oldest first.
     ///
     /// # Errors
@@ -295,10 +309,12 @@ impl Answers {
     pub fn seen_by(&self, service: &str, scope: &Scope) -> Result<Vec<SeenBy>, Error> {
         let sql = format!(
             "SELECT a.realm, a.addr, a.mac, a.host_name, u.classes, u.disposition, u.level,
-                    u.up, u.down, u.flows, u.first_seen, u.last_seen
+                    u.up, u.down, u.flows, u.first_seen, u.last_seen, u.used_up, u.used_down
              FROM (SELECT actor, group_concat(DISTINCT client_class) AS classes,
                           min(disposition) AS disposition, max(level) AS level,
                           sum(bytes_up) AS up, sum(bytes_down) AS down, sum(flows) AS flows,
+                          sum(bytes_up * (level >= :used)) AS used_up,
+                          sum(bytes_down * (level >= :used)) AS used_down,
                           min(first_seen) AS first_seen, max(last_seen) AS last_seen
                    FROM usage
                    WHERE service = (SELECT id FROM word WHERE word = :service)
@@ -310,6 +326,7 @@ impl Answers {
         let (from, to) = scope.span(HOUR);
         let values = named_params! {
             ":service": service, ":inputs": scope.keys()?, ":from": from, ":to": to,
+            ":used": Level::Used.number(),
         };
         self.all(&sql, values, |r| {
             let classes: String = r.get(4)?;
@@ -323,6 +340,8 @@ impl Answers {
                 disposition: r.get(5)?,
                 level: r.get(6)?,
                 totals: read_volume(r, 7)?,
+                used_bytes_up: r.get::<_, Count>(12)?.0,
+                used_bytes_down: r.get::<_, Count>(13)?.0,
             })
         })
     }
@@ -427,7 +446,8 @@ impl Answers {
         let rows: Vec<OpenFlow> = self.all(
             "SELECT o.realm, o.transport, o.client_addr, o.client_port, o.server_addr,
                     o.server_port, s.word, o.role, p.word, o.name, o.evidence, o.client_class,
-                    o.level, o.ja4, o.bytes_up, o.bytes_down, o.first_seen, o.last_seen, o.ended
+                    o.level, o.ja4, o.bytes_up, o.bytes_down, o.first_seen, o.last_seen, o.ended,
+                    o.next_seq_up, o.next_seq_down, o.hello_bytes
              FROM open_flow o JOIN word s ON s.id = o.service JOIN word p ON p.id = o.pattern
              JOIN input i ON i.id = o.input
              WHERE o.last_seen < ?1
@@ -454,6 +474,8 @@ impl Answers {
                     first_seen: r.get(16)?,
                     last_seen: r.get(17)?,
                     ended: r.get(18)?,
+                    next_seq: [r.get(19)?, r.get(20)?],
+                    hello_bytes: r.get::<_, Count>(21)?.0,
                 })
             },
         )?;

@@ -315,6 +315,10 @@ pub struct OpenFlow {
     pub first_seen: Timestamp,
     /// Last packet so far.
     pub last_seen: Timestamp,
+    /// Of `bytes_up`, what the hello and the rest of the set-up took.
+    pub hello_bytes: u64,
+    /// Next TCP sequence number of client and server: bytes below it are counted already.
+    pub next_seq: [u32; 2],
     /// The flow was carried over from an earlier input and ended in this one: nobody goes on with
     /// it, whatever earlier inputs say.
     pub ended: bool,

@@ -185,6 +185,9 @@ CREATE TABLE open_flow (
     first_seen   INTEGER NOT NULL,
     last_seen    INTEGER NOT NULL,
     ended        INTEGER NOT NULL,
+    next_seq_up   INTEGER NOT NULL,
+    next_seq_down INTEGER NOT NULL,
+    hello_bytes   INTEGER NOT NULL,
     PRIMARY KEY (input, realm, transport, client_addr, client_port, server_addr, server_port)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX open_flow_last_seen ON open_flow (last_seen);

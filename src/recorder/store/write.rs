@@ -273,7 +273,7 @@ impl Writer<'_> {
         let mut put = self.tx.prepare_cached(
             "INSERT OR REPLACE INTO open_flow VALUES
                  (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                  ?18, ?19, ?20)",
+                  ?18, ?19, ?20, ?21, ?22, ?23)",
         )?;
         put.execute(params![
             input,
@@ -296,6 +296,9 @@ impl Writer<'_> {
             row.first_seen,
             row.last_seen,
             row.ended,
+            row.next_seq[0],
+            row.next_seq[1],
+            Count(row.hello_bytes),
         ])?;
         Ok(())
     }

@@ -77,6 +77,7 @@ fn optional(texts: &mut Texts, raw: Option<&[u8]>) -> TextId {
 }
 
 /// Turns what a parser says into an event.
+#[expect(clippy::too_many_lines, reason = "one arm for each thing that can be said")]
 pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event {
     let mut event = Event { fact: None, naming: None, anomaly: None };
     event.fact = Some(match metadata {

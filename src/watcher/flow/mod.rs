@@ -70,7 +70,6 @@ impl Flows {
     /// Position in `self.shards` of the shard that a hash belongs to; `None` if another watcher
     /// owns it.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "four bits")]
     fn shard_of(&self, hash: u64) -> Option<usize> {
         let shard = (hash >> (u64::BITS - table::SHARD_BITS)) as usize;
         if self.of == 1 {
@@ -98,7 +97,8 @@ impl Flows {
             let Some(shard) = self.shards.get_mut(place) else { continue };
             let Some(frame) = block.frames.get(packet.frame as usize) else { continue };
             let payload = decoded.payload(block, packet);
-            let macs = if packet.payload_wire > 0 { macs(block, frame) } else { Default::default() };
+            let macs =
+                if packet.payload_wire > 0 { macs(block, frame) } else { Default::default() };
             let mut out = Outlet {
                 texts: &mut self.texts,
                 observations: &mut observations,
@@ -122,7 +122,11 @@ impl Flows {
         self.batch(index, (now, now), observations)
     }
 
-    fn each_shard(&mut self, observations: &mut Vec<crate::observation::Observation>, mut act: impl FnMut(&mut Shard, &mut Outlet<'_>)) {
+    fn each_shard(
+        &mut self,
+        observations: &mut Vec<crate::observation::Observation>,
+        mut act: impl FnMut(&mut Shard, &mut Outlet<'_>),
+    ) {
         for shard in &mut self.shards {
             let mut out = Outlet {
                 texts: &mut self.texts,
@@ -134,7 +138,12 @@ impl Flows {
         }
     }
 
-    fn neighbor(&mut self, block: &Block, neighbor: &Neighbor, observations: &mut Vec<crate::observation::Observation>) {
+    fn neighbor(
+        &mut self,
+        block: &Block,
+        neighbor: &Neighbor,
+        observations: &mut Vec<crate::observation::Observation>,
+    ) {
         // Any fixed choice will do, as long as one shard hears of one address.
         let [.., a, b] = octets_of(neighbor.addr);
         let hash = u64::from(a ^ b) << (u64::BITS - 8);
@@ -149,7 +158,12 @@ impl Flows {
         shard.neighbor(neighbor, frame, &mut out);
     }
 
-    fn batch(&mut self, block: u64, (begin, now): (Timestamp, Timestamp), mut observations: Vec<crate::observation::Observation>) -> Batch {
+    fn batch(
+        &mut self,
+        block: u64,
+        (begin, now): (Timestamp, Timestamp),
+        mut observations: Vec<crate::observation::Observation>,
+    ) -> Batch {
         observations.sort_by_key(|o| (o.order.frame, o.order.shard));
         Batch { watcher: self.me, block, begin, now, texts: self.texts.end_batch(), observations }
     }

@@ -110,6 +110,7 @@ struct Rest {
     born: u32,
     stream_bytes: usize,
     swept_s: u64,
+    #[expect(clippy::vec_box, reason = "the boxes go in and out as they are; that is the point")]
     works: Vec<Box<Work>>,
     events: Vec<Event>,
     neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
@@ -140,7 +141,12 @@ struct Moment {
 impl Arrival<'_> {
     fn moment(&self) -> Moment {
         let frame = self.frame;
-        Moment { frame: self.packet.frame, input: frame.input, number: frame.number, now: frame.now }
+        Moment {
+            frame: self.packet.frame,
+            input: frame.input,
+            number: frame.number,
+            now: frame.now,
+        }
     }
 }
 
@@ -223,7 +229,12 @@ impl Shard {
 
 impl Rest {
     #[inline]
-    fn packet<K: Key>(&mut self, table: &mut Table<K>, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+    fn packet<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) {
         let Arrival { packet, frame, .. } = *arrival;
         let key = K::pack(&packet.key);
         let mut index = self.enter(table, &key, arrival, out);
@@ -266,7 +277,13 @@ impl Rest {
         hot.last_s = second(now_s);
     }
 
-    fn enter<K: Key>(&mut self, table: &mut Table<K>, key: &K, arrival: &Arrival<'_>, out: &mut Outlet<'_>) -> usize {
+    fn enter<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        key: &K,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) -> usize {
         loop {
             match table.enter(key, arrival.packet.hash) {
                 Entry::Known(index) => return index,
@@ -287,7 +304,12 @@ impl Rest {
     }
 
     /// Lets somebody read the packet, if anybody wants to.
-    fn read<K: Key>(&mut self, slot: &mut super::table::Slot<K>, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+    fn read<K: Key>(
+        &mut self,
+        slot: &mut super::table::Slot<K>,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) {
         let Arrival { packet, frame, payload, .. } = *arrival;
         let hot = &mut slot.hot;
         if let Some(cold) = self.cold.get(hot.cold) {
@@ -332,7 +354,9 @@ impl Rest {
             outcome = Outcome::Done;
         }
         let memory = work.memory();
-        if outcome == Outcome::Going && self.stream_bytes.saturating_add(memory) > self.limits.stream_bytes_max {
+        if outcome == Outcome::Going
+            && self.stream_bytes.saturating_add(memory) > self.limits.stream_bytes_max
+        {
             outcome = Outcome::Cap("stream_bytes");
         }
         if outcome == Outcome::Going {
@@ -368,7 +392,10 @@ impl Rest {
 
     /// A flow that is neither read nor named needs no cold record.
     fn settle(&mut self, hot: &mut Hot, out: &mut Outlet<'_>) {
-        let empty = self.cold.get(hot.cold).is_some_and(|c| c.work.is_none() && !c.says_something() && c.state == 0);
+        let empty = self
+            .cold
+            .get(hot.cold)
+            .is_some_and(|c| c.work.is_none() && !c.says_something() && c.state == 0);
         if empty {
             self.drop_cold(hot, out);
         }
@@ -388,7 +415,13 @@ impl Rest {
     }
 
     /// A protocol without memory: each datagram for itself.
-    fn datagram<K: Key>(&mut self, key: &K, hot: &mut Hot, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
+    fn datagram<K: Key>(
+        &mut self,
+        key: &K,
+        hot: &mut Hot,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) {
         let Arrival { packet, payload, .. } = *arrival;
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
@@ -407,7 +440,12 @@ impl Rest {
     }
 
     /// Asks who speaks here; a reader for it, or `None`.
-    fn probe(&mut self, hot: &mut Hot, arrival: &Arrival<'_>, out: &mut Outlet<'_>) -> Option<Box<Work>> {
+    fn probe(
+        &mut self,
+        hot: &mut Hot,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) -> Option<Box<Work>> {
         let Arrival { packet, frame, payload, .. } = *arrival;
         if payload.is_empty() {
             return None;
@@ -484,7 +522,14 @@ impl Rest {
     }
 
     /// The flow has a name from here on; bytes so far belong to the name before.
-    fn name<K: Key>(&mut self, key: &K, hot: &mut Hot, naming: &Naming, at: Moment, out: &mut Outlet<'_>) {
+    fn name<K: Key>(
+        &mut self,
+        key: &K,
+        hot: &mut Hot,
+        naming: &Naming,
+        at: Moment,
+        out: &mut Outlet<'_>,
+    ) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let had = cold.name;
         let certificate_late = naming.source == NameSource::Certificate && !had.is_none();
@@ -528,7 +573,14 @@ impl Rest {
         let pick = |pair: [u32; 2], side: usize| pair.get(side).copied().unwrap_or(0);
         let [packets_lo, packets_hi] = hot.packets.map(u32::from);
         let packets = [packets_lo, packets_hi];
-        let at = |s: u8| Timestamp(u64::from(hot.minute).saturating_mul(60).saturating_add(u64::from(s)).saturating_mul(Timestamp::SECOND));
+        let at = |s: u8| {
+            Timestamp(
+                u64::from(hot.minute)
+                    .saturating_mul(60)
+                    .saturating_add(u64::from(s))
+                    .saturating_mul(Timestamp::SECOND),
+            )
+        };
         let mut state = more_state;
         for (bit, set) in [
             (FlowState::FIRST, !hot.has(flag::REPORTED)),
@@ -545,6 +597,7 @@ impl Rest {
             down: u64::from(pick(hot.bytes, server)),
             ip_up: u64::from(pick(hot.ip_bytes, client)),
             ip_down: u64::from(pick(hot.ip_bytes, server)),
+            next_seq: [pick(hot.next_seq, client), pick(hot.next_seq, server)],
             packets_up: pick(packets, client),
             packets_down: pick(packets, server),
             first: at(hot.first_s),
@@ -610,7 +663,13 @@ impl Rest {
         self.retire(work);
     }
 
-    fn sweep<K: Key>(&mut self, table: &mut Table<K>, passed_s: u64, now_s: u64, out: &mut Outlet<'_>) {
+    fn sweep<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        passed_s: u64,
+        now_s: u64,
+        out: &mut Outlet<'_>,
+    ) {
         let share = passed_s.min(SWEEP_ROUND_S);
         let slots = (table.capacity() as u64).saturating_mul(share).div_ceil(SWEEP_ROUND_S);
         let mut slots = usize::try_from(slots).unwrap_or(usize::MAX).min(table.capacity());
@@ -665,13 +724,18 @@ impl Rest {
             input: frame.input,
             frame_number: frame.number,
             time: frame.now,
-            flow: FlowRef { realm: neighbor.realm, protocol: 0, id: 0, client: endpoint, server: endpoint },
+            flow: FlowRef {
+                realm: neighbor.realm,
+                protocol: 0,
+                id: 0,
+                client: endpoint,
+                server: endpoint,
+            },
             fact: Fact::Neighbor { source: neighbor.source, mac: neighbor.mac },
         });
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "below 60")]
 fn second(now_s: u64) -> u8 {
     (now_s % 60) as u8
 }
@@ -754,7 +818,9 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
 
 /// `true` if this SYN begins another connection on the same ports.
 fn restarts(hot: &Hot, packet: &Packet) -> bool {
-    if packet.key.protocol != TCP || packet.flags & (tcp_flags::SYN | tcp_flags::ACK) != tcp_flags::SYN {
+    if packet.key.protocol != TCP
+        || packet.flags & (tcp_flags::SYN | tcp_flags::ACK) != tcp_flags::SYN
+    {
         return false;
     }
     let side = usize::from(packet.from_hi);

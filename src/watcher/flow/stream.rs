@@ -133,8 +133,7 @@ impl Stream {
             .map(|(_, b)| b.len())
             .fold(0, usize::saturating_add);
         self.waiting.insert(place, (seq, payload.to_vec()));
-        self.waiting_bytes =
-            self.waiting_bytes.saturating_sub(gone).saturating_add(payload.len());
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(gone).saturating_add(payload.len());
         Took::Nothing
     }
 
@@ -230,8 +229,16 @@ mod tests {
             ("overlap to the left keeps what came first", &[(10, b"ab"), (11, b"XYZ")], b"abYZ"),
             ("swapped", &[(10, b"a"), (13, b"d"), (11, b"bc")], b"abcd"),
             ("three behind a hole", &[(10, b"a"), (14, b"e"), (12, b"cd"), (11, b"b")], b"abcde"),
-            ("a waiting one inside another", &[(10, b"a"), (12, b"cde"), (13, b"D"), (11, b"b")], b"abcde"),
-            ("a later one covers a waiting one", &[(10, b"a"), (13, b"d"), (12, b"CDE"), (11, b"b")], b"abCDE"),
+            (
+                "a waiting one inside another",
+                &[(10, b"a"), (12, b"cde"), (13, b"D"), (11, b"b")],
+                b"abcde",
+            ),
+            (
+                "a later one covers a waiting one",
+                &[(10, b"a"), (13, b"d"), (12, b"CDE"), (11, b"b")],
+                b"abCDE",
+            ),
             ("wraps", &[(u32::MAX, b"ab"), (2, b"d"), (1, b"c")], b"abcd"),
             ("old bytes only", &[(10, b"abc"), (9, b"x")], b"abc"),
         ];

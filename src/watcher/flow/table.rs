@@ -158,7 +158,15 @@ impl Key for Key4 {
     fn unpack(&self) -> FlowKey {
         let [lo, hi] = self.addrs.map(mapped);
         let [lo_port, hi_port] = self.ports;
-        FlowKey { lo, hi, lo_port, hi_port, realm: Realm(self.realm), protocol: self.protocol, v6: false }
+        FlowKey {
+            lo,
+            hi,
+            lo_port,
+            hi_port,
+            realm: Realm(self.realm),
+            protocol: self.protocol,
+            v6: false,
+        }
     }
 }
 
@@ -176,7 +184,15 @@ impl Key for Key6 {
     fn unpack(&self) -> FlowKey {
         let [lo, hi] = self.addrs;
         let [lo_port, hi_port] = self.ports;
-        FlowKey { lo, hi, lo_port, hi_port, realm: Realm(self.realm), protocol: self.protocol, v6: true }
+        FlowKey {
+            lo,
+            hi,
+            lo_port,
+            hi_port,
+            realm: Realm(self.realm),
+            protocol: self.protocol,
+            v6: true,
+        }
     }
 }
 
@@ -379,7 +395,11 @@ impl<K: Key> Table<K> {
 
     /// Moves the hand over the next `slots` slots and names the first flow for which `over` holds;
     /// `None` once the stretch is done. `slots` is reduced by what was looked at.
-    pub fn sweep(&mut self, slots: &mut usize, mut over: impl FnMut(&mut Hot) -> bool) -> Option<usize> {
+    pub fn sweep(
+        &mut self,
+        slots: &mut usize,
+        mut over: impl FnMut(&mut Hot) -> bool,
+    ) -> Option<usize> {
         while *slots > 0 {
             let index = self.hand & self.slots.len().wrapping_sub(1);
             let slot = self.slots.get_mut(index)?;
@@ -424,7 +444,15 @@ mod tests {
 
     fn key(n: u32) -> FlowKey {
         let octets = mapped(n.to_be_bytes());
-        FlowKey { lo: octets, hi: mapped([9, 9, 9, 9]), lo_port: 1, hi_port: 2, realm: Realm(3), protocol: 6, v6: false }
+        FlowKey {
+            lo: octets,
+            hi: mapped([9, 9, 9, 9]),
+            lo_port: 1,
+            hi_port: 2,
+            realm: Realm(3),
+            protocol: 6,
+            v6: false,
+        }
     }
 
     #[test]

@@ -103,9 +103,18 @@ impl Work {
     }
 
     /// One segment: its captured payload, and what its acknowledgment says of the other side.
-    pub fn segment(&mut self, from: Direction, packet: &Packet, payload: &[u8], out: &mut Out<'_>) -> Outcome {
+    pub fn segment(
+        &mut self,
+        from: Direction,
+        packet: &Packet,
+        payload: &[u8],
+        out: &mut Out<'_>,
+    ) -> Outcome {
         let mut outcome = self.take(from, packet, payload, out);
-        if outcome == Outcome::Going && (packet.payload_wire as usize) > payload.len() && !payload.is_empty() {
+        if outcome == Outcome::Going
+            && (packet.payload_wire as usize) > payload.len()
+            && !payload.is_empty()
+        {
             // The snaplen cut the rest off: a hole that nothing will fill.
             outcome = self.cut(from, packet, out);
         }
@@ -115,7 +124,13 @@ impl Work {
         outcome
     }
 
-    fn take(&mut self, from: Direction, packet: &Packet, payload: &[u8], out: &mut Out<'_>) -> Outcome {
+    fn take(
+        &mut self,
+        from: Direction,
+        packet: &Packet,
+        payload: &[u8],
+        out: &mut Out<'_>,
+    ) -> Outcome {
         if payload.is_empty() {
             return Outcome::Going;
         }
