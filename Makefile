@@ -63,6 +63,6 @@ bench: deps ## Criterion benches of the stages
 	cargo bench --locked
 
 picture: demo ## docs/summary.svg from the demo's own output
-	@scripts/picture.py demo-out/summary.txt docs/summary.svg
+	@scripts/picture.py demo-out/summary.txt docs/summary.svg --lines 38
 
 include fixtures/office/record.mk
