@@ -155,7 +155,8 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
     scan.finish();
 
     let scope = Scope { inputs: Some(scan.keys.clone()), ..Scope::default() };
-    let facts = summary::Facts::read(scan.store.answers(), &scope)?;
+    let mut facts = summary::Facts::read(scan.store.answers(), &scope)?;
+    facts.unread = std::mem::take(&mut scan.unread);
     if let Some(path) = &args.alerts {
         scan.alerts(path, stdout)?;
     }
@@ -263,6 +264,8 @@ struct Scan {
     keys: Vec<Text>,
     /// An input, the store or an output failed.
     failed: bool,
+    /// Inputs of which nothing was read.
+    unread: Vec<summary::Unread>,
     decode: BTreeMap<u16, DecodeCounters>,
     totals: DecodeCounters,
     bytes: u64,
@@ -358,6 +361,7 @@ impl Scan {
             may_carry: !args.separate,
             keys: Vec::new(),
             failed: false,
+            unread: Vec::new(),
             decode: BTreeMap::new(),
             totals: DecodeCounters::default(),
             bytes: 0,
@@ -414,9 +418,15 @@ impl Scan {
     fn report(&mut self, report: &InputReport) {
         self.bytes += report.bytes;
         match &report.state {
-            InputState::Failed(reason) => self.fail(&report.name, reason),
-            InputState::Skipped(reason) if !self.quiet => {
-                eprintln!("shadowtap: {}: skipped, {reason}", report.name);
+            InputState::Failed(reason) => {
+                self.fail(&report.name, reason);
+                self.unread.push(unread(report, reason, true));
+            }
+            InputState::Skipped(reason) => {
+                if !self.quiet {
+                    eprintln!("shadowtap: {}: skipped, {reason}", report.name);
+                }
+                self.unread.push(unread(report, reason, false));
             }
             _ => {}
         }
@@ -446,6 +456,10 @@ impl Scan {
             self.desk.cover(input, name, Some("frames"), count);
         }
     }
+}
+
+fn unread(report: &InputReport, reason: &str, failed: bool) -> summary::Unread {
+    summary::Unread { name: report.name.clone(), reason: reason.to_owned(), failed }
 }
 
 /// Identity of an input: digest and size of what is stored.
