@@ -62,9 +62,10 @@ def main():
             ink, weight = color(line)
             y = 28 + EDGE_PX + number * LINE_PX + 10
             # The length is given, so that columns stand even where the font is another one.
+            text = html.escape(line).replace(" ", NO_BREAK)
             long = round(width(line) * CELL_PX, 1)
             out.append(f'<text x="{EDGE_PX}" y="{y}" fill="{ink}" font-weight="{weight}" textLength="{long}" '
-                       f'lengthAdjust="spacingAndGlyphs">{html.escape(line).replace(' ', NO_BREAK)}</text>')
+                       f'lengthAdjust="spacingAndGlyphs">{text}</text>')
     out += ["</g>", "</svg>", ""]
     with open(arguments[1], "w", encoding="utf-8") as file:
         file.write("\n".join(out))
