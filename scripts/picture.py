@@ -9,6 +9,8 @@ import sys
 import unicodedata
 
 FONT_PX, CELL_PX, LINE_PX, EDGE_PX = 14, 8.43, 19, 18
+# Plain spaces would be drawn as one.
+NO_BREAK = "\u00a0"
 PAPER, INK, FAINT, BAR = "#14181f", "#d5dae3", "#8b95a5", "#232a35"
 # Words of the summary that carry a verdict; everything else is plain ink.
 COLORS = (
@@ -60,9 +62,10 @@ def main():
             ink, weight = color(line)
             y = 28 + EDGE_PX + number * LINE_PX + 10
             # The length is given, so that columns stand even where the font is another one.
+            text = html.escape(line).replace(" ", NO_BREAK)
             long = round(width(line) * CELL_PX, 1)
             out.append(f'<text x="{EDGE_PX}" y="{y}" fill="{ink}" font-weight="{weight}" textLength="{long}" '
-                       f'lengthAdjust="spacingAndGlyphs">{html.escape(line)}</text>')
+                       f'lengthAdjust="spacingAndGlyphs">{text}</text>')
     out += ["</g>", "</svg>", ""]
     with open(arguments[1], "w", encoding="utf-8") as file:
         file.write("\n".join(out))
