@@ -17,7 +17,7 @@ use shadowtap::recorder::store::rows::{
 use shadowtap::recorder::store::{Options, Scope, Store};
 use shadowtap::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
 use shadowtap::types::{Endpoint, MacAddr, Realm, Timestamp};
-use shadowtap::watcher::capture::{Fill, Inputs};
+use shadowtap::watcher::capture::{self, Fill, Inputs};
 use shadowtap::watcher::packet::Block;
 use twox_hash::XxHash3_128;
 
@@ -423,7 +423,7 @@ fn captured() -> (tempfile::TempDir, InputRow, Finding) {
 
 /// Time, wire length and octets of every frame of a file.
 fn frames(path: &Path) -> Vec<(u64, u32, Vec<u8>)> {
-    let mut inputs = Inputs::open(&[path.to_owned()], &Default::default()).unwrap();
+    let mut inputs = Inputs::open(&[path.to_owned()], &capture::Options::default()).unwrap();
     let mut block = Block::default();
     let mut all = Vec::new();
     while inputs.fill(&mut block) != Fill::End {

@@ -145,7 +145,7 @@ fn flipped_bytes_neither_stop_the_sensor_nor_invent_names() {
     let mut dice = Dice(2);
     for round in 0..400 {
         let mut bytes = whole.clone();
-        for _ in 0..1 + dice.below(200) {
+        for _ in 0..=dice.below(200) {
             let at = 24 + dice.below(bytes.len() - 24);
             bytes[at] = u8::try_from(dice.below(256)).unwrap();
         }
