@@ -5,7 +5,7 @@
 //! or lets a frame go without exactly one [`Fate`].
 //! Limits: `layers.rs` and `stitch.rs`.
 //!
-//! [`fast`] knows the one shape that nearly all frames have; [`layers`] and [`wrapped`] know the
+//! `fast` knows the one shape that nearly all frames have; `layers` and `wrapped` know the
 //! rest and count the reasons.
 
 mod count;

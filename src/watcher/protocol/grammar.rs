@@ -9,7 +9,7 @@
 //!
 //! An API is what is *spoken*, not who speaks it: `/v1/messages` on a machine of one's own is
 //! compatible with Anthropic, and many programs answer `Ollama is running`. To add an API: a line
-//! in `families!` if the family is new, a line in [`PATHS`], and a case in the tests.
+//! in `families!` if the family is new, a line in `PATHS`, and a case in the tests.
 
 #![expect(clippy::doc_markdown, reason = "names of products, not of code")]
 

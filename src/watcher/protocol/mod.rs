@@ -5,7 +5,7 @@
 //! Never: knows flows, addresses, time, services or people; keeps payload.
 //! Limits: each parser names its own; the flow stage adds a byte cap a direction.
 //!
-//! To add a protocol: one file here, one line in [`probe`], one arm in [`Parser`], one fixture.
+//! To add a protocol: one file here, one line in [`parser::probe`], one arm in [`parser::Parser`], one fixture.
 
 use std::net::IpAddr;
 
