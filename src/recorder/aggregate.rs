@@ -523,7 +523,8 @@ impl CandidateTotals {
     fn finish(self, day: u32, host: Text) -> Candidate {
         let grammars: Vec<&str> = self.grammars.into_iter().collect();
         let grammars = grammars.join(",");
-        let answer = if self.answered { "and answers were seen" } else { "no answer was seen" };
+        let answer =
+            if self.answered { "and answers were seen" } else { "no answer in kind was seen" };
         Candidate {
             day,
             host,
