@@ -13,8 +13,8 @@ use shadowtap::observation::Batch;
 use shadowtap::recorder::desk::{Desk, Rulebook};
 use shadowtap::recorder::policy::Policy;
 use shadowtap::recorder::signature::{Catalogue, Clients, Network};
-use shadowtap::recorder::store::Store;
 use shadowtap::recorder::store::rows::{InputRow, InputRows, Text};
+use shadowtap::recorder::store::{self, Store};
 use shadowtap::sensor::{self, Listener};
 use shadowtap::types::Timestamp;
 use shadowtap::watcher::capture::{InputReport, Inputs, Options};
@@ -95,7 +95,7 @@ fn stages(c: &mut Criterion) {
     let rows = run(&path, Some(Desk::new(rules.clone()))).rows.remove(0).1;
     group.bench_function("commit_to_memory_store", |b| {
         b.iter(|| {
-            let mut store = Store::open_memory(Default::default()).expect("memory");
+            let mut store = Store::open_memory(store::Options::default()).expect("memory");
             store.commit_input(&input(), &rows).expect("a commit")
         })
     });
