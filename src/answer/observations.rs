@@ -7,13 +7,16 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use twox_hash::XxHash3_64;
 
-use crate::observation::{Fact, Hello, Http, Observation};
+use crate::observation::{Fact, FlowState, Hello, Http, Observation};
 use crate::recorder::hits::Texts;
+use crate::recorder::signature::Network;
+use crate::recorder::signature::network::HiderKind;
 use crate::recorder::store::rows::mac_text;
 use crate::types::MacAddr;
 use crate::watcher::packet::NeighborSource;
@@ -49,15 +52,16 @@ pub fn schema() -> schemars::Schema {
 pub struct Observations<W> {
     out: W,
     captures: Vec<String>,
+    network: Arc<Network>,
     seen: HashSet<u64>,
     of_input: u16,
     failed: Option<io::Error>,
 }
 
 impl<W: Write> Observations<W> {
-    /// `captures` are the names of the inputs, by index.
-    pub fn new(out: W, captures: Vec<String>) -> Self {
-        Self { out, captures, seen: HashSet::new(), of_input: 0, failed: None }
+    /// `captures` are the names of the inputs, by index; `network` knows the encrypted resolvers.
+    pub fn new(out: W, captures: Vec<String>, network: Arc<Network>) -> Self {
+        Self { out, captures, network, seen: HashSet::new(), of_input: 0, failed: None }
     }
 
     /// Writes what one observation says.
@@ -126,6 +130,9 @@ impl<W: Write> Observations<W> {
                 let client = (mac(*of), String::new(), 0);
                 self.line(o.input, "arp", &client, &ends.0);
             }
+            Fact::Delta(delta) if delta.state.has(FlowState::LAST) && delta.name.is_none() => {
+                self.resolver(o, &ends);
+            }
             Fact::Neighbor { .. }
             | Fact::DnsResponse { .. }
             | Fact::DnsEch { .. }
@@ -149,11 +156,25 @@ impl<W: Write> Observations<W> {
         } else {
             self.line(input, kind, ends, name);
         }
+        let network = self.network.clone();
+        if let Some(resolver) = network.by_name(name).filter(|h| h.kind == HiderKind::EncryptedDns)
+        {
+            self.line(input, "encrypted_dns", ends, &resolver.id);
+        }
         if hello.ech.is_some() {
             // The outer name may be empty, and says so.
             self.put(input, "ech", ends, name);
         }
         self.line(input, "ja4", ends, texts.str(hello.ja4));
+    }
+
+    /// A flow without a name to the address of a known resolver, on a port of DoT, DoQ or DoH.
+    fn resolver(&mut self, o: &Observation, ends: &(String, String, u16)) {
+        let network = self.network.clone();
+        let known = network.by_address(o.flow.server.addr);
+        if let Some(resolver) = known.filter(|_| matches!(ends.2, 443 | 853 | 784 | 8853)) {
+            self.line(o.input, "encrypted_dns", ends, &resolver.id);
+        }
     }
 
     fn http(&mut self, input: u16, ends: &(String, String, u16), http: &Http, texts: &Texts) {

@@ -346,10 +346,11 @@ impl Scan {
         for aside in store.opened().moved_aside.iter().chain(&store.opened().backup) {
             eprintln!("shadowtap: the store of before lies at {}", aside.display());
         }
+        let network = rulebook.network.clone();
         let mut desk = Desk::new(rulebook);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         let observations = match &args.observations {
-            Some(path) => Some(Observations::new(writer(path)?, names)),
+            Some(path) => Some(Observations::new(writer(path)?, names, network)),
             None => None,
         };
         Ok(Self {
