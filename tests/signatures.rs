@@ -137,7 +137,7 @@ fn known_hosts_have_their_service_and_role() {
         ("chat.deepseek.com", "deepseek", Role::Chat),
         ("www.deepseek.com", "deepseek", Role::Other),
         ("registry.ollama.ai", "ollama", Role::Download),
-        ("huggingface.co", "huggingface", Role::Download),
+        ("huggingface.co", "huggingface", Role::Chat),
         ("router.huggingface.co", "huggingface-inference", Role::Api),
         ("openrouter.ai", "openrouter", Role::Api),
         ("docs.openrouter.ai", "openrouter", Role::Other),
