@@ -162,6 +162,9 @@ fn cases() -> Vec<(&'static str, u16, Vec<u8>, String)> {
         ("ethernet", 1, eth(0x0800, &web()), w(0)),
         ("ethernet with padding", 1, cat(&[&eth(0x0800, &web()), &[0; 9]]), w(0)),
         ("ethernet IPv6", 1, eth(0x86dd, &web6()), six(0)),
+        ("arcnet", 7, cat(&[&[1, 2, 0xd4, 0, 0, 1], &web()]), w(0)),
+        ("arcnet of linux", 129, cat(&[&[1, 2, 0, 0, 0xf0], &web()]), w(0)),
+        ("arcnet, split", 129, cat(&[&[1, 2, 0, 0, 0xd4, 1, 0, 1], &web()]), "not_ip_other_type".into()),
         ("raw", 101, web(), w(0)),
         ("raw IPv6", 12, web6(), six(0)),
         ("raw, neither version", 101, vec![0x15; 40], "not_ip_other_type".into()),
@@ -420,6 +423,7 @@ fn cases() -> Vec<(&'static str, u16, Vec<u8>, String)> {
         // Tunnels in UDP.
         ("vxlan", 1, over(4789, &vxlan, &inner), w(1)),
         ("vxlan, linux port", 1, over(8472, &vxlan, &inner), w(1)),
+        ("vxlan, reserved bits set", 1, over(4789, &[0xff, 1, 2, 3, 0, 0, 1, 9], &inner), w(1)),
         ("vxlan of llc", 1, over(4789, &vxlan, &eth(0x88cc, &[0; 30])), outer(4789, 52)),
         ("not vxlan", 1, over(4789, &[0; 8], &inner), outer(4789, 71)),
         ("vxlan-gpe", 1, over(4790, &[0x0c, 0, 0, 1, 0, 0, 1, 0], &web()), w(1)),

@@ -53,6 +53,9 @@ impl Walk<'_> {
                 self.check_cooked(h.get(12..).and_then(<[u8]>::first_chunk), h[11])?;
                 return cooked([h[8], h[9]], [h[0], h[1]]);
             }
+            7 => return self.arcnet(0),
+            // Linux has two octets more in front of the protocol.
+            129 => return self.arcnet(2),
             105 => Layer::Wlan,
             127 => return self.radiotap(),
             119 | 163 => return self.prism(),
@@ -70,6 +73,20 @@ impl Walk<'_> {
             Some(mac) if len == 6 => self.check_mac(*mac),
             _ => Ok(()),
         }
+    }
+
+    /// ARCNET: source, destination, `extra` octets, protocol. Split packets are not put together.
+    fn arcnet(&mut self, extra: usize) -> Step {
+        self.skip(extra.saturating_add(2), LINK)?;
+        let [protocol] = *self.take::<1>(LINK)?;
+        // RFC 1201 §3: split flag, where 0 says that the packet is whole, and sequence number.
+        let whole = match protocol {
+            0xd4 | 0xc4 => self.take::<3>(LINK)?[0] == 0,
+            // RFC 1051 §2 has nothing there.
+            0xf0 => true,
+            _ => false,
+        };
+        if whole { Ok(Next::Layer(Layer::Ip)) } else { Err(Fate::OtherType) }
     }
 
     /// BSD loopback: the address family, in the byte order of the host that wrote it.
@@ -456,11 +473,14 @@ impl Walk<'_> {
         }))
     }
 
-    /// VXLAN (RFC 7348 §5): flag I, possibly with the group policy extension.
+    /// VXLAN (RFC 7348 §5): flag I, possibly with the group policy extension. Reserved bits are
+    /// ignored on receipt; where they are set, only a frame that holds IP is proof enough.
     fn vxlan(&self) -> Option<(Wrapping, usize, Layer)> {
         let h = self.peek::<8>(0)?;
-        let flags = h[0] & 0x7f == 0x08 && h[7] == 0;
-        (flags && self.ethernet_at(8)).then_some((Wrapping::Vxlan, 8, Layer::Ethernet))
+        let tidy = h[0] & 0x7f == 0x08 && h[7] == 0;
+        let holds_ip = matches!(self.peek::<2>(20), Some([0x08, 0x00] | [0x86, 0xdd]));
+        let fits = h[0] & 0x08 != 0 && (tidy || holds_ip) && self.ethernet_at(8);
+        fits.then_some((Wrapping::Vxlan, 8, Layer::Ethernet))
     }
 
     /// VXLAN with a next protocol field, flags I and P.

@@ -33,6 +33,10 @@ const PROBES_MAX: u8 = 6;
 /// receive window in use.
 const JUMP_MAX: u32 = 64 << 20;
 
+/// Octets by which the first payload seen may precede its own beginning: an initial window of ten
+/// full segments (RFC 6928). Further ahead, the beginning is lost rather than late.
+const OPENING_MAX: u32 = 15_000;
+
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
 
@@ -253,10 +257,11 @@ impl Rest {
             hot.minute = minute;
             hot.input = frame.input;
         }
+        let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
         note_state(hot, side, packet);
         if packet.payload_wire > 0 || hot.cold != NO_COLD {
-            self.read(slot, arrival, out);
+            self.read(slot, arrival, opening, out);
         }
         let hot = &mut slot.hot;
         if hot.packets == [0, 0] {
@@ -308,6 +313,7 @@ impl Rest {
         &mut self,
         slot: &mut super::table::Slot<K>,
         arrival: &Arrival<'_>,
+        opening: Opening,
         out: &mut Outlet<'_>,
     ) {
         let Arrival { packet, frame, payload, .. } = *arrival;
@@ -328,7 +334,7 @@ impl Rest {
                 self.datagram(&slot.key, hot, arrival, out);
                 return;
             }
-            work = self.probe(hot, arrival, out);
+            work = self.probe(hot, arrival, opening, out);
         }
         let Some(mut work) = work else { return };
         let from = direction(hot, packet);
@@ -365,6 +371,7 @@ impl Rest {
             return;
         }
         out.counters.ended(&work, outcome);
+        work.over = true;
         cold.work = Some(work);
         self.stream_bytes = self.stream_bytes.saturating_add(memory);
         if outcome == Outcome::Done {
@@ -425,7 +432,8 @@ impl Rest {
         let Arrival { packet, payload, .. } = *arrival;
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
-        if protocol == Protocol::Dns && hot.packets == [0, 0] && !hot.has(flag::REPORTED) {
+        let first = hot.packets == [0, 0] && !hot.has(flag::REPORTED);
+        if protocol == Protocol::Dns && first {
             dns_roles(hot, packet, payload);
         }
         let from = direction(hot, packet);
@@ -444,16 +452,19 @@ impl Rest {
         &mut self,
         hot: &mut Hot,
         arrival: &Arrival<'_>,
+        opening: Opening,
         out: &mut Outlet<'_>,
     ) -> Option<Box<Work>> {
         let Arrival { packet, frame, payload, .. } = *arrival;
-        if payload.is_empty() {
+        if payload.is_empty() || opening == Opening::Probe {
             return None;
         }
         hot.probes = hot.probes.saturating_add(1);
         let from = direction(hot, packet);
         let (_, port) = ports(hot, packet);
         let found = match packet.key.protocol {
+            // Out of order: what comes first in the stream decides.
+            TCP if matches!(opening, Opening::Ahead(_)) => Some((None, from)),
             TCP => match parser::probe(from, payload, port) {
                 Verdict::Is(protocol, speaker) => Some((Some(protocol), speaker)),
                 Verdict::Undecided => Some((None, from)),
@@ -480,6 +491,9 @@ impl Rest {
         if packet.key.protocol == TCP {
             let client_hi = usize::from(hot.has(flag::CLIENT_HI));
             let me = usize::from(packet.from_hi);
+            if let Opening::Ahead(first) = opening {
+                work.begin(direction(hot, packet), first);
+            }
             // Where the other side stands, if anything was seen of it.
             let other = me ^ 1;
             if hot.flags & (flag::SEQ_KNOWN << other) != 0 {
@@ -746,10 +760,15 @@ fn closed(hot: &Hot) -> bool {
 }
 
 /// Resolvers ask each other from port 53 to port 53, where no port tells who asks; the QR bit
-/// does (RFC 1035 §4.1.1).
+/// does (RFC 1035 §4.1.1). Against what the ports say, a response must also hold an answer: a
+/// question with a wrong bit is still a question.
 fn dns_roles(hot: &mut Hot, packet: &Packet, payload: &[u8]) {
-    let Some(flags) = payload.get(2) else { return };
+    let &[_, _, flags, _, _, _, answers_high, answers_low, ..] = payload else { return };
     let from_server = flags & 0x80 != 0;
+    let (client, server) = ports(hot, packet);
+    if from_server && client != server && (answers_high, answers_low) == (0, 0) {
+        return;
+    }
     if from_server == (direction(hot, packet) == Direction::Up) {
         hot.flags ^= flag::CLIENT_HI;
     }
@@ -845,6 +864,36 @@ fn full(hot: &Hot, side: usize, packet: &Packet) -> bool {
         || over(&hot.ip_bytes)
         || packet.payload_wire > 1 << 26
         || hot.packets.get(side).is_some_and(|p| *p == u16::MAX)
+}
+
+/// How a segment stands to the beginning of its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// Nothing stands out.
+    Plain,
+    /// The handshake was seen and this is the first payload after it, but its first byte, at this
+    /// sequence number, is still to come.
+    Ahead(u32),
+    /// One byte that no data belongs to: a keep-alive probe (RFC 9293 §3.8.4), which would hide
+    /// the beginning of what comes after a pause.
+    Probe,
+}
+
+fn opening(hot: &Hot, side: usize, packet: &Packet) -> Opening {
+    if packet.key.protocol != TCP || packet.payload_wire == 0 {
+        return Opening::Plain;
+    }
+    let heard = hot.has(flag::PAYLOAD << side);
+    let known = hot.has(flag::SEQ_KNOWN << side);
+    let next = hot.next_seq.get(side).copied().unwrap_or(0);
+    let ahead = packet.seq.wrapping_sub(next);
+    if known && !heard && hot.has(flag::SYN) && (1..=OPENING_MAX).contains(&ahead) {
+        return Opening::Ahead(next);
+    }
+    let lonely = hot.has(flag::MIDSTREAM) && !known;
+    let behind = known && ahead == u32::MAX;
+    let probe = packet.payload_wire == 1 && (lonely || behind);
+    if probe { Opening::Probe } else { Opening::Plain }
 }
 
 /// Payload octets of this packet that no packet before it brought (RFC 9293 §3.4).

@@ -58,6 +58,11 @@ fn ahead(a: u32, b: u32) -> i32 {
     b.wrapping_sub(a).cast_signed()
 }
 
+/// Bytes from `low` to `high` of a segment that begins at `begin`.
+fn part(bytes: &[u8], begin: u32, low: u32, high: u32) -> Option<&[u8]> {
+    bytes.get(low.checked_sub(begin)? as usize..high.checked_sub(begin)? as usize)
+}
+
 impl Stream {
     /// Bytes of memory that this direction holds.
     pub fn memory(&self) -> usize {
@@ -86,10 +91,17 @@ impl Stream {
         }
         let distance = ahead(self.next, seq);
         if self.deaf {
+            // Whoever reads next begins behind what was passed over.
+            let end = seq.wrapping_add(packet.payload_wire);
+            let further = ahead(self.next, end);
+            if further > 0 && further.unsigned_abs() <= WINDOW_MAX {
+                self.next = end;
+            }
             return Took::Nothing;
         }
         if distance <= 0 {
             let known = distance.unsigned_abs() as usize;
+            self.compare(known, payload);
             return if known < payload.len() { Took::InOrder(known) } else { Took::Nothing };
         }
         let distance = distance.unsigned_abs();
@@ -105,6 +117,19 @@ impl Stream {
         self.wait(seq, payload)
     }
 
+    /// Notes whether a copy of bytes that are still held differs; `known` bytes of it lie before
+    /// `next`. A lone byte is a keep-alive probe, whose content means nothing.
+    fn compare(&mut self, known: usize, copy: &[u8]) {
+        if copy.len() < 2 {
+            return;
+        }
+        let skipped = known.saturating_sub(self.held.len());
+        let from = self.held.len().saturating_sub(known);
+        let copy = copy.get(skipped..).unwrap_or_default();
+        let held = self.held.get(from..).unwrap_or_default();
+        self.conflict |= copy.iter().zip(held).any(|(a, b)| a != b);
+    }
+
     fn wait(&mut self, seq: u32, payload: &[u8]) -> Took {
         let next = self.next;
         let start = seq.wrapping_sub(next);
@@ -115,6 +140,11 @@ impl Stream {
             let s = s.wrapping_sub(next);
             (s, s.saturating_add(u32::try_from(b.len()).unwrap_or(u32::MAX)))
         };
+        self.conflict |= self.waiting.iter().any(|w| {
+            let (s, e) = span(w);
+            let (low, high) = (s.max(start), e.min(end));
+            low < high && part(&w.1, s, low, high) != part(payload, start, low, high)
+        });
         let place = self.waiting.partition_point(|w| span(w).0 < start);
         let before = place.checked_sub(1).and_then(|p| self.waiting.get(p));
         let same = self.waiting.get(place).filter(|w| span(w).0 == start);
@@ -157,11 +187,19 @@ impl Stream {
         let mut moved = false;
         while let Some((seq, _)) = self.waiting.first() {
             let distance = ahead(self.next, *seq);
-            if distance > 0 {
+            let hole = u64::from(distance.max(0).unsigned_abs());
+            if hole > 0 && (self.skip < hole || !self.held.is_empty()) {
                 break;
             }
+            if hole > 0 {
+                // Bytes that are passed over anyway may be missing.
+                self.skip = self.skip.saturating_sub(hole);
+                self.next = *seq;
+            }
+            let distance = distance.min(0);
             let (_, bytes) = self.waiting.remove(0);
             self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes.len());
+            self.compare(distance.unsigned_abs() as usize, &bytes);
             let Some(fresh) = bytes.get(distance.unsigned_abs() as usize..) else { continue };
             self.advance(fresh.len());
             let passed = self.pass(fresh.len());
@@ -189,6 +227,18 @@ impl Stream {
         self.skip = 0;
         self.need = 1;
         true
+    }
+
+    /// Nothing more is wanted: what is held or waits is let go, and `next` stands behind it.
+    pub fn turn_deaf(&mut self) {
+        self.deaf = true;
+        if let Some((seq, bytes)) = self.waiting.last() {
+            self.next = seq.wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
+        }
+        self.held.clear();
+        self.waiting.clear();
+        self.waiting_bytes = 0;
+        self.skip = 0;
     }
 
     /// Forgets everything ahead of and behind a hole; goes on at `seq`.
@@ -244,6 +294,66 @@ mod tests {
         ];
         for (name, segments, expected) in cases {
             assert_eq!(play(segments), expected, "{name}");
+        }
+    }
+
+    /// A stream whose parser has consumed up to 100 and passes over the next `skip` bytes.
+    fn skipping(skip: u64) -> Stream {
+        Stream { next: 100, started: true, skip, ..Stream::default() }
+    }
+
+    fn at(seq: u32, payload: &[u8]) -> Packet {
+        let payload_wire = u32::try_from(payload.len()).unwrap();
+        Packet { seq, payload_wire, ..Packet::default() }
+    }
+
+    #[test]
+    fn a_hole_in_bytes_passed_over_is_none() {
+        let mut stream = skipping(50);
+        assert_eq!(stream.place(&at(140, b"x"), b"x"), Took::InOrder(0));
+        assert_eq!((stream.next, stream.skip), (140, 10));
+        // The same where the bytes waited before the parser said that it would pass over them.
+        let mut stream = skipping(0);
+        assert_eq!(stream.place(&at(140, b"tail"), b"tail"), Took::Nothing);
+        stream.skip = 42;
+        assert!(stream.drain_waiting());
+        assert_eq!((stream.held.as_slice(), stream.skip), (&b"il"[..], 0));
+        let mut stream = skipping(30);
+        assert_eq!(stream.place(&at(140, b"x"), b"x"), Took::Nothing, "it reaches further");
+    }
+
+    #[test]
+    fn a_deaf_direction_knows_where_it_stands() {
+        let mut stream = skipping(0);
+        stream.place(&at(110, b"waits"), b"waits");
+        stream.turn_deaf();
+        assert_eq!((stream.next, stream.memory()), (115, 0));
+        stream.place(&at(200, b"passed"), b"passed");
+        stream.place(&at(150, b"late"), b"late");
+        stream.deaf = false;
+        assert_eq!(stream.place(&at(206, b"new"), b"new"), Took::InOrder(0));
+    }
+
+    #[test]
+    fn copies_that_differ_are_noticed() {
+        let cases: [(&str, &[(u32, &[u8])], bool); 6] = [
+            ("same again", &[(10, b"abc"), (10, b"abc")], false),
+            ("other again", &[(10, b"abc"), (10, b"abX")], true),
+            ("longer, other", &[(10, b"abc"), (9, b"?aXcd")], true),
+            ("keep-alive probe", &[(10, b"abc"), (12, b"\0")], false),
+            ("both wait", &[(10, b"a"), (13, b"def"), (12, b"cXe")], true),
+            ("waited, other came", &[(10, b"a"), (12, b"cd"), (11, b"bX")], true),
+        ];
+        for (name, segments, expected) in cases {
+            let mut stream = Stream::default();
+            for (seq, bytes) in segments {
+                if let Took::InOrder(from) = stream.place(&at(*seq, bytes), bytes) {
+                    stream.advance(bytes.len() - from);
+                    assert!(stream.append(&bytes[from..]));
+                }
+                stream.drain_waiting();
+            }
+            assert_eq!(stream.conflict, expected, "{name}");
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Work {
     patience: u8,
     /// A hole was bridged.
     pub gap: bool,
+    /// The parser has given up or come to its end: it is shown nothing new.
+    pub over: bool,
 }
 
 impl Work {
@@ -57,6 +59,7 @@ impl Work {
             gaps: 0,
             patience: 0,
             gap: false,
+            over: false,
         }
     }
 
@@ -223,7 +226,7 @@ impl Work {
                     }
                 }
                 Then::Deaf => {
-                    self.stream(from).deaf = true;
+                    self.stream(from).turn_deaf();
                     at = bytes.len();
                     break;
                 }
@@ -255,6 +258,10 @@ impl Work {
     /// No more bytes will come: what is held may still say something.
     pub fn end(&mut self, out: &mut Out<'_>) {
         for from in [Direction::Up, Direction::Down] {
+            // Holes are final now: what waits for its beginning is the beginning.
+            while !self.over && matches!(self.parser, Parser::Probing { .. }) && self.stream(from).has_hole() {
+                self.over = self.bridge(from, out) != Outcome::Going;
+            }
             self.leave(from, out);
         }
     }

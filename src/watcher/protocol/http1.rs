@@ -18,6 +18,7 @@
 use std::collections::VecDeque;
 
 use super::grammar::{self, Fields, Proof, Sign};
+use super::ntlm::{self, Logon};
 use super::{
     HostSource, HttpRequest, HttpResponse, Metadata, Out, Protocol, StreamParser, Then, Turn,
 };
@@ -649,6 +650,8 @@ pub(super) struct Head {
     host_seen: bool,
     agent: Text<AGENT_MAX>,
     user: Text<USER_MAX>,
+    /// Who logs on by NTLM; in few requests, so not part of each.
+    logon: Option<Box<Logon>>,
     fields: Fields,
     /// What the target says, and what all of it says.
     target: Option<Sign>,
@@ -675,6 +678,7 @@ impl Default for Head {
             host_seen: false,
             agent: Text::default(),
             user: Text::default(),
+            logon: None,
             fields: Fields::default(),
             target: None,
             sign: None,
@@ -763,7 +767,12 @@ impl Head {
                 self.agent.set(value);
                 self.fields.request_field(name, value);
             }
-            b"authorization" | b"proxy-authorization" => basic_user(value, &mut self.user),
+            b"authorization" | b"proxy-authorization" => {
+                basic_user(value, &mut self.user);
+                if let Ok(Some(logon)) = ntlm::from_authorization(value) {
+                    self.logon = Some(Box::new(logon));
+                }
+            }
             b"upgrade" => self.upgrade = Upgrade::from_field(value),
             b"expect" => self.expect = value.eq_ignore_ascii_case(b"100-continue"),
             b"sec-purpose" | b"purpose" | b"x-purpose" | b"x-moz" => {
@@ -805,10 +814,12 @@ impl Head {
     pub(super) fn emit(&mut self, out: &mut Out<'_>) -> Option<Sign> {
         self.sign = grammar::request(self.method.get(), self.target, &self.fields);
         let filled = |text: &'_ [u8]| !text.is_empty();
+        // With user info a request of HTTP/2 is malformed (RFC 9113 §8.3.1): it names nobody.
+        let malformed = self.version == 20 && self.odd.0 & Odd::USER_INFO.0 != 0;
         out(Metadata::HttpRequest(HttpRequest {
             version: self.version,
             method: self.method.get(),
-            host: Some(self.host.get()).filter(|host| filled(host)),
+            host: Some(self.host.get()).filter(|host| filled(host) && !malformed),
             source: self.source,
             user_agent: self.agent.get(),
             api: self.sign.filter(|sign| sign.proof == Proof::Path).map(|sign| sign.api),
@@ -820,6 +831,9 @@ impl Head {
             user: Some(self.user.get()).filter(|user| filled(user)),
         }));
         self.user = Text::default();
+        if let Some(logon) = self.logon.take() {
+            out(logon.metadata());
+        }
         self.odd.tell(out);
         self.sign
     }

@@ -207,6 +207,10 @@ impl Parser {
 
     /// A hole in the stream; `false` if the parser cannot go on behind it.
     pub fn gap(&mut self, from: Direction) -> bool {
+        if let Parser::Probing { .. } = self {
+            // What begins behind the hole can be recognised as well.
+            return true;
+        }
         self.stream().is_some_and(|p| p.gap(from))
     }
 

@@ -1,0 +1,318 @@
+//! What the flow stage says does not depend on how bytes were cut into segments, in which order
+//! and how often these arrived, or on how many watchers share the work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use shadowtap::observation::{Batch, Fact, FlowState, Observation, TextId};
+use shadowtap::recorder::hits::Texts;
+use shadowtap::recorder::signature::Catalogue;
+use shadowtap::sensor::{self, Listener};
+use shadowtap::watcher::capture::{InputReport, Inputs, Options};
+use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions};
+use shadowtap::watcher::flow::{Limits, merged};
+
+const OFFICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/office/office.pcap.zst");
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// A capture being written: Ethernet, one frame a millisecond.
+struct Capture {
+    bytes: Vec<u8>,
+    frames: u32,
+}
+
+/// One TCP connection of a capture.
+#[derive(Clone, Copy)]
+struct Peers {
+    v6: bool,
+    client: u8,
+    ports: (u16, u16),
+}
+
+impl Capture {
+    fn new() -> Self {
+        let mut bytes = 0xa1b2_c3d4_u32.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0]);
+        Self { bytes, frames: 0 }
+    }
+
+    fn segment(&mut self, peers: Peers, up: bool, seq: u32, flags: u8, payload: &[u8]) {
+        let (from, to) = if up { (peers.client, 200) } else { (200, peers.client) };
+        let (sport, dport) = if up { peers.ports } else { (peers.ports.1, peers.ports.0) };
+        let mut tcp = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
+        tcp.extend_from_slice(&seq.to_be_bytes());
+        tcp.extend_from_slice(&[0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        tcp.extend_from_slice(payload);
+        let len = u16::try_from(tcp.len()).unwrap();
+        let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from];
+        if peers.v6 {
+            frame.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend_from_slice(&len.to_be_bytes());
+            frame.extend_from_slice(&[6, 64]);
+            for host in [from, to] {
+                frame.extend_from_slice(&[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                frame.push(host);
+            }
+        } else {
+            frame.extend_from_slice(&[8, 0, 0x45, 0]);
+            frame.extend_from_slice(&(len + 20).to_be_bytes());
+            frame.extend_from_slice(&[0, 0, 0, 0, 64, 6, 0, 0]);
+            frame.extend_from_slice(&[192, 0, 2, from, 192, 0, 2, to]);
+        }
+        frame.extend_from_slice(&tcp);
+        let len = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        self.bytes.extend_from_slice(&(1_700_000_000 + self.frames / 1_000).to_le_bytes());
+        self.bytes.extend_from_slice(&(self.frames % 1_000 * 1_000).to_le_bytes());
+        self.bytes.extend_from_slice(&[len, len].concat());
+        self.bytes.extend_from_slice(&frame);
+        self.frames += 1;
+    }
+
+    /// A connection: handshake, then each segment `(up, offset, bytes)`.
+    fn connection(&mut self, peers: Peers, segments: &[(bool, usize, &[u8])]) {
+        // Sequence numbers that wrap on the way.
+        let begin = |up: bool| if up { u32::MAX - 100 } else { 7_000 };
+        self.segment(peers, true, begin(true), SYN, b"");
+        self.segment(peers, false, begin(false), SYN | ACK, b"");
+        for (up, offset, bytes) in segments {
+            let seq = begin(*up).wrapping_add(1).wrapping_add(u32::try_from(*offset).unwrap());
+            // Without acknowledgments: what they say of losses is another matter.
+            self.segment(peers, *up, seq, 0, bytes);
+        }
+    }
+}
+
+/// A conversation: port, what the client says, what the server answers.
+type Talk = (u16, Vec<u8>, Vec<u8>);
+
+/// A ClientHello of one name and a long, unknown extension, in one record.
+fn hello(name: &str) -> Vec<u8> {
+    let prefixed =
+        |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let list = prefixed(&[&[0][..], &prefixed(name.as_bytes())].concat());
+    let sni = [&[0, 0][..], &prefixed(&list)].concat();
+    let long = [&[0xab, 0xcd][..], &prefixed(&[7; 1_200])].concat();
+    let versions = [0, 43, 0, 3, 2, 3, 4];
+    let extensions = prefixed(&[&sni[..], &long, &versions].concat());
+    let ciphers = [0, 2, 0x13, 1, 1, 0];
+    let body = [&[3, 3][..], &[9; 32], &[0], &ciphers, &extensions].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let handshake = [&[1][..], &length[1..], &body].concat();
+    [&[22, 3, 1][..], &prefixed(&handshake)].concat()
+}
+
+fn dns(id: u8, name: &str, answer: Option<[u8; 4]>) -> Vec<u8> {
+    let (flags, count) = if answer.is_some() { (0x81, 1) } else { (1, 0) };
+    let mut message = vec![0, id, flags, 0, 0, 1, 0, count, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).unwrap());
+        message.extend_from_slice(label.as_bytes());
+    }
+    message.extend_from_slice(&[0, 0, 1, 0, 1]);
+    if let Some(addr) = answer {
+        message.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        message.extend_from_slice(&addr);
+    }
+    [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat()
+}
+
+fn talks() -> [Talk; 3] {
+    let body = "x".repeat(700);
+    let post =
+        format!("POST /a HTTP/1.1\r\nHost: one.example\r\nContent-Length: 700\r\n\r\n{body}");
+    let get = "GET / HTTP/1.1\r\nHost: two.example\r\nUser-Agent: test/1\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes".repeat(2);
+    let asked = [dns(1, "three.example", None), dns(2, "four.example", None)].concat();
+    let told = [
+        dns(1, "three.example", Some([192, 0, 2, 3])),
+        dns(2, "four.example", Some([192, 0, 2, 4])),
+    ];
+    [
+        (443, hello("five.example"), vec![23, 3, 3, 0, 4, 1, 2, 3, 4]),
+        (80, [post.as_bytes(), get.as_bytes()].concat(), answer.into_bytes()),
+        (53, asked, told.concat()),
+    ]
+}
+
+/// What a run said: every observation as a line in order, the facts, and octets by flow.
+#[derive(Default)]
+struct Heard {
+    texts: Vec<Texts>,
+    catalogue: Option<Catalogue>,
+    lines: Vec<String>,
+    facts: BTreeSet<String>,
+    octets: BTreeMap<String, (u64, u64)>,
+    conflict: bool,
+}
+
+impl Heard {
+    fn observe(&mut self, watcher: usize, o: &Observation) {
+        let text = |id: TextId| self.texts[watcher].str(id).to_owned();
+        let ends = format!("{:?} > {:?}", o.flow.client, o.flow.server);
+        let fact = match o.fact {
+            Fact::Delta(delta) => {
+                let octets = self.octets.entry(ends.clone()).or_default();
+                *octets = (octets.0 + delta.up, octets.1 + delta.down);
+                self.conflict |= delta.state.0 & FlowState::CONFLICT != 0;
+                let names = [delta.name, delta.ja4, delta.user_agent].map(text);
+                let mut bare = delta;
+                (bare.name, bare.ja4, bare.user_agent) = (TextId::NONE, TextId::NONE, TextId::NONE);
+                self.lines.push(format!("{:?} {} {ends} {bare:?} {names:?}", o.order, o.flow.id));
+                return;
+            }
+            Fact::Hello(h) => format!("hello {} {}", text(h.name), text(h.ja4)),
+            Fact::Http(h) => format!("http {} {}", text(h.host), text(h.user_agent)),
+            Fact::DnsQuery { name, id, .. } => format!("query {id} {}", text(name)),
+            Fact::DnsAddress { name, addr, .. } => format!("address {} {addr}", text(name)),
+            other => format!("{:?}", std::mem::discriminant(&other)),
+        };
+        self.lines.push(format!("{:?} {} {} {ends} {fact}", o.order, o.frame_number, o.flow.id));
+        self.facts.insert(format!("{ends} {fact}"));
+    }
+}
+
+impl Listener for Heard {
+    fn block(&mut self, batches: &[Batch], _decode: &[(u16, DecodeCounters)]) {
+        let catalogue = self.catalogue.as_ref().expect("set before the run");
+        for (watcher, batch) in batches.iter().enumerate() {
+            self.texts[watcher].learn(&batch.texts, catalogue);
+        }
+        for (batch, place) in merged(batches) {
+            self.observe(batch, &batches[batch].observations[place]);
+        }
+    }
+
+    fn world(&mut self, _first: usize, _inputs: &[InputReport]) {}
+
+    fn progress(&mut self, _read: u64, _total: Option<u64>, _frames: u64) {}
+}
+
+/// Runs the whole offline sensor; answers what was heard and how many flows had to leave early.
+fn hear(capture: &[u8], watchers: usize, flows_max: usize) -> (Heard, u64) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("flow.pcap");
+    fs::write(&path, capture).expect("a small file");
+    let inputs = Inputs::open(&[path], &Options::default()).expect("one input");
+    let mut heard = Heard {
+        texts: (0..watchers).map(|_| Texts::default()).collect(),
+        // Only names of texts are asked for.
+        catalogue: Some(Catalogue::embedded().expect("ours")),
+        ..Heard::default()
+    };
+    let options = sensor::Options {
+        watchers,
+        decode: DecodeOptions { hash_seed: 1, ..DecodeOptions::default() },
+        limits: Limits::of(flows_max),
+        stop: Arc::default(),
+    };
+    let totals = sensor::run_offline(inputs, &options, &mut heard);
+    (heard, totals.flow.flows_evicted)
+}
+
+fn peers(v6: bool, client: u8, port: u16) -> Peers {
+    Peers { v6, client, ports: (40_000 + u16::from(client), port) }
+}
+
+/// The stream in segments of these lengths, over and over.
+fn split<'s>(up: bool, stream: &'s [u8], lengths: &[usize]) -> Vec<(bool, usize, &'s [u8])> {
+    let (mut segments, mut at) = (Vec::new(), 0);
+    for length in lengths.iter().cycle() {
+        if at == stream.len() {
+            break;
+        }
+        let end = (at + length).min(stream.len());
+        segments.push((up, at, &stream[at..end]));
+        at = end;
+    }
+    segments
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    #[test]
+    fn any_segments_in_any_order_say_the_same(
+        v6: bool,
+        talk in 0_usize..3,
+        // As short as a window of waiting segments allows.
+        lengths in proptest::collection::vec(20_usize..400, 1..12),
+        ranks in proptest::collection::vec(any::<u64>(), 160),
+        twice in proptest::collection::vec(any::<bool>(), 160),
+    ) {
+        let (port, up, down) = &talks()[talk];
+        let mut whole = Capture::new();
+        whole.connection(peers(v6, 1, *port), &[(true, 0, &up[..]), (false, 0, &down[..])]);
+        let (expected, _) = hear(&whole.bytes, 1, 1 << 12);
+        prop_assert!(!expected.facts.is_empty());
+
+        let mut mixed = Capture::new();
+        let mut order = Vec::new();
+        for (up, stream) in [(true, up), (false, down)] {
+            let mut segments: Vec<_> = split(up, stream, &lengths)
+                .into_iter()
+                .zip(twice.iter())
+                .flat_map(|(segment, twice)| vec![segment; 1 + usize::from(*twice)])
+                .zip(ranks.iter())
+                .collect();
+            segments.sort_by_key(|(_, rank)| **rank);
+            order.extend(segments.into_iter().map(|(segment, _)| segment));
+        }
+        mixed.connection(peers(v6, 1, *port), &order);
+        let (heard, _) = hear(&mixed.bytes, 1, 1 << 12);
+        prop_assert_eq!(&heard.facts, &expected.facts);
+        prop_assert_eq!(&heard.octets, &expected.octets);
+        prop_assert!(!heard.conflict, "copies were the same");
+    }
+}
+
+/// Four thousand connections at once, of every kind and both families.
+fn crowd() -> Vec<u8> {
+    let mut capture = Capture::new();
+    for round in 0..40 {
+        for client in 1..100 {
+            let (port, up, down) = &talks()[usize::from(client) % 3];
+            let pair = peers(client % 2 == 0, client, *port + round);
+            capture.connection(pair, &[(true, 0, &up[..]), (false, 0, &down[..])]);
+        }
+    }
+    capture.bytes
+}
+
+#[test]
+fn any_number_of_watchers_says_the_same_in_the_same_order() {
+    let office = zstd::decode_all(fs::read(OFFICE).expect("the fixture").as_slice()).expect("zstd");
+    for (name, capture) in [("crowd", crowd()), ("office", office)] {
+        for (flows_max, crowded) in [(1 << 16, false), (64, true)] {
+            let (one, evicted) = hear(&capture, 1, flows_max);
+            assert_eq!(evicted > 0, crowded, "{name}: {evicted} flows left early");
+            for watchers in [2, 7, 16] {
+                let (more, _) = hear(&capture, watchers, flows_max);
+                let same = one.lines.len() == more.lines.len();
+                let other = one.lines.iter().zip(&more.lines).find(|(a, b)| a != b);
+                assert!(same && other.is_none(), "{name}, {watchers} watchers: {other:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_differs_is_told() {
+    let (port, up, down) = &talks()[1];
+    let mut forged = up.clone();
+    forged[500] = b'y';
+    let mut capture = Capture::new();
+    // The forged copy waits behind a hole when the true one comes.
+    let segments: [(bool, usize, &[u8]); 4] = [
+        (true, 400, &forged[400..600]),
+        (true, 450, &up[450..]),
+        (true, 0, &up[..400]),
+        (false, 0, &down[..]),
+    ];
+    capture.connection(peers(false, 1, *port), &segments);
+    assert!(hear(&capture.bytes, 1, 1 << 12).0.conflict);
+}
