@@ -164,7 +164,12 @@ fn cases() -> Vec<(&'static str, u16, Vec<u8>, String)> {
         ("ethernet IPv6", 1, eth(0x86dd, &web6()), six(0)),
         ("arcnet", 7, cat(&[&[1, 2, 0xd4, 0, 0, 1], &web()]), w(0)),
         ("arcnet of linux", 129, cat(&[&[1, 2, 0, 0, 0xf0], &web()]), w(0)),
-        ("arcnet, split", 129, cat(&[&[1, 2, 0, 0, 0xd4, 1, 0, 1], &web()]), "not_ip_other_type".into()),
+        (
+            "arcnet, split",
+            129,
+            cat(&[&[1, 2, 0, 0, 0xd4, 1, 0, 1], &web()]),
+            "not_ip_other_type".into(),
+        ),
         ("raw", 101, web(), w(0)),
         ("raw IPv6", 12, web6(), six(0)),
         ("raw, neither version", 101, vec![0x15; 40], "not_ip_other_type".into()),

@@ -304,7 +304,7 @@ mod tests {
 
     fn at(seq: u32, payload: &[u8]) -> Packet {
         let payload_wire = u32::try_from(payload.len()).unwrap();
-        Packet { seq, payload_wire, ..Packet::default() }
+        Packet { payload_wire, seq, ..Packet::default() }
     }
 
     #[test]

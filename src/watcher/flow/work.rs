@@ -259,7 +259,10 @@ impl Work {
     pub fn end(&mut self, out: &mut Out<'_>) {
         for from in [Direction::Up, Direction::Down] {
             // Holes are final now: what waits for its beginning is the beginning.
-            while !self.over && matches!(self.parser, Parser::Probing { .. }) && self.stream(from).has_hole() {
+            while !self.over
+                && matches!(self.parser, Parser::Probing { .. })
+                && self.stream(from).has_hole()
+            {
                 self.over = self.bridge(from, out) != Outcome::Going;
             }
             self.leave(from, out);
