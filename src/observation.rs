@@ -351,3 +351,14 @@ impl FlowState {
         self.0 & bits == bits
     }
 }
+
+/// Merges the batches of all watchers for one block into the order of the run.
+pub fn merged(batches: &[Batch]) -> Vec<(usize, usize)> {
+    let mut places: Vec<(Order, usize, usize)> = Vec::new();
+    for (b, batch) in batches.iter().enumerate() {
+        places.extend(batch.observations.iter().enumerate().map(|(i, o)| (o.order, b, i)));
+    }
+    // Equal orders are of one shard, so of one batch, where the index decides.
+    places.sort_unstable();
+    places.into_iter().map(|(_, b, i)| (b, i)).collect()
+}

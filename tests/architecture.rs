@@ -42,7 +42,18 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
         &["watcher::flow", "watcher::decode", "watcher::capture", "watcher::packet"],
     ),
     ("watcher/decode/", &["watcher::flow", "watcher::protocol", "watcher::capture"]),
-    ("recorder/", &["cli", "answer", "courier", "sensor", "watcher::capture", "watcher::decode"]),
+    (
+        "recorder/",
+        &[
+            "cli",
+            "answer",
+            "courier",
+            "sensor",
+            "watcher::capture",
+            "watcher::decode",
+            "watcher::flow",
+        ],
+    ),
     ("courier/", &["watcher", "cli", "answer", "sensor"]),
     ("answer/", &["cli", "courier", "sensor"]),
 ];

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use shadowtap::observation::{Batch, Fact, FlowState, Observation, TextId};
+use shadowtap::observation::{Batch, Fact, FlowState, Observation, TextId, merged};
 use shadowtap::recorder::hits::Texts;
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::sensor::{self, Listener};
 use shadowtap::watcher::capture::{InputReport, Inputs, Options};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions};
-use shadowtap::watcher::flow::{Limits, merged};
+use shadowtap::watcher::flow::Limits;
 
 const OFFICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/office/office.pcap.zst");
 

@@ -23,10 +23,9 @@ use super::signature::{Catalogue, Clients, Network};
 use super::store::rows::{Actor, InputRows, OpenFlow, Text};
 use super::words::{ClientClass, EvidenceKind, Role};
 use crate::observation::{
-    Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation,
+    Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, merged,
 };
 use crate::types::{Realm, Timestamp};
-use crate::watcher::flow::merged;
 use crate::watcher::protocol::HelloTransport;
 use crate::watcher::protocol::grammar::Api;
 

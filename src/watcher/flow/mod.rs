@@ -19,7 +19,7 @@ use counters::FlowCounters;
 use shard::{Arrival, Outlet, Shard};
 use texts::Texts;
 
-use crate::observation::{Batch, Order};
+use crate::observation::Batch;
 use crate::types::{MacAddr, Timestamp};
 use crate::watcher::packet::{Block, Decoded, Frame, Neighbor, octets_of};
 
@@ -167,17 +167,6 @@ impl Flows {
         observations.sort_by_key(|o| (o.order.frame, o.order.shard));
         Batch { watcher: self.me, block, begin, now, texts: self.texts.end_batch(), observations }
     }
-}
-
-/// Merges the batches of all watchers for one block into the order of the run.
-pub fn merged(batches: &[Batch]) -> Vec<(usize, usize)> {
-    let mut places: Vec<(Order, usize, usize)> = Vec::new();
-    for (b, batch) in batches.iter().enumerate() {
-        places.extend(batch.observations.iter().enumerate().map(|(i, o)| (o.order, b, i)));
-    }
-    // Equal orders are of one shard, so of one batch, where the index decides.
-    places.sort_unstable();
-    places.into_iter().map(|(_, b, i)| (b, i)).collect()
 }
 
 fn macs(block: &Block, frame: &Frame) -> [MacAddr; 2] {

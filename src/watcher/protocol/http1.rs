@@ -1911,6 +1911,31 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn who_logs_on_by_ntlm_is_told() {
+        use base64::Engine;
+        // MS-NLMP §2.2.1.3: two challenge responses, domain, user, two empty fields, flags.
+        let mut blob = [b"NTLMSSP\0\x03\0\0\0".as_slice(), &[0; 52]].concat();
+        blob[28..36].copy_from_slice(&[4, 0, 4, 0, 64, 0, 0, 0]);
+        blob[36..44].copy_from_slice(&[5, 0, 5, 0, 68, 0, 0, 0]);
+        blob.extend_from_slice(b"CORPalice");
+        let text = base64::engine::general_purpose::STANDARD.encode(&blob);
+        for field in ["Authorization: NTLM", "proxy-authorization: negotiate"] {
+            let head = format!("GET /a HTTP/1.1\r\nHost: a.example\r\n{field} {text}\r\n\r\n");
+            let mut heard = Vec::new();
+            let mut out = |m: Metadata<'_>| {
+                if let Metadata::Account { source, user, domain } = m {
+                    heard.push((source, user.to_vec(), domain.to_vec()));
+                }
+            };
+            // Once, not again with the next request.
+            let script = [head.as_str(), "GET /b HTTP/1.1\r\nHost: a.example\r\n\r\n"].concat();
+            Http1::new().feed(Direction::Up, script.as_bytes(), &mut out);
+            let expected = (super::super::AccountSource::Ntlm, b"alice".to_vec(), b"CORP".to_vec());
+            assert_eq!(heard, [expected], "{field}");
+        }
+    }
+
+    #[test]
     fn no_secret_comes_out() {
         for lengths in [&[usize::MAX][..], &[1], &[7, 40]] {
             for line in play(&mut Http1::new(), &split(&rich(), lengths)) {

@@ -464,6 +464,18 @@ mod tests {
                 &["GET a.example", "odd http.host-differs"],
             ),
             (
+                "user info makes the request malformed, whatever else names a host",
+                vec![client(&[headers(
+                    1,
+                    &[
+                        (":method", "GET"),
+                        (":authority", "a.example@b.example"),
+                        ("host", "c.example"),
+                    ],
+                )])],
+                &["GET -", "odd http.host-differs", "odd http.user-info"],
+            ),
+            (
                 "tunnel in a stream",
                 vec![client(&[headers(1, &[(":method", "CONNECT"), (":authority", "t:443")])])],
                 &["CONNECT t connect"],
