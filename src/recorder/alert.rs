@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::recorder::store::rows::{EvidenceItem, Finding, InputRow};
-use crate::recorder::words::{Disposition, EvidenceKind, Level};
+use crate::recorder::words::{Disposition, EvidenceKind};
 use crate::types::Timestamp;
 
 /// Version of [`Event`]'s fields; rises when a field changes its meaning or goes.
@@ -150,69 +150,6 @@ impl Rule {
             Rule::Upload => format!("{} bytes sent to it that day (UTC)", memory.sent_that_day),
             Rule::Forbidden => "the policy forbids this service here".to_owned(),
         }
-    }
-}
-
-/// Severity of a finding with its reasons, and words for a person: a start for the recorder,
-/// who may know more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assessment {
-    /// 0 to 10.
-    pub severity: u8,
-    /// Why, a short sentence each.
-    pub reasons: Vec<String>,
-    /// One line.
-    pub title: String,
-    /// What to do next.
-    pub next_steps: String,
-}
-
-/// Weighs verdict, level and volume. `upload_bytes_max` is the volume that [`Rules`] allows.
-pub fn assess(
-    service_name: &str,
-    disposition: Disposition,
-    level: Level,
-    bytes_up: u64,
-    upload_bytes_max: Option<u64>,
-) -> Assessment {
-    let (weight, verdict, adjective) = match disposition {
-        Disposition::Unsanctioned => (7, "the policy forbids it", "Forbidden"),
-        Disposition::Unreviewed => (4, "nobody has decided about it yet", "Unreviewed"),
-        Disposition::Tolerated => (1, "the policy tolerates it", "Tolerated"),
-        Disposition::Sanctioned => (0, "the policy allows it", "Allowed"),
-    };
-    let mut severity: u8 = weight;
-    let mut reasons = vec![verdict.to_owned()];
-    let much = upload_bytes_max.is_some_and(|max| bytes_up > max);
-    if level.counts() {
-        if much {
-            severity = severity.saturating_add(2);
-            reasons.push(format!("{bytes_up} bytes were sent to it"));
-        } else if level == Level::Bulk {
-            severity = severity.saturating_add(1);
-            reasons.push("bulk upload".to_owned());
-        }
-    } else {
-        severity = severity.min(1);
-        reasons.push(format!("only {}, no use was seen", level.code()));
-    }
-    let next_steps = match disposition {
-        Disposition::Unsanctioned => {
-            "Ask the user what it was needed for and which data went there; offer the approved \
-             service; block its hosts if it goes on."
-        }
-        Disposition::Unreviewed => {
-            "Find the owner of the need; decide in the policy: sanctioned, tolerated or \
-             unsanctioned, with owner, reason and expiry."
-        }
-        Disposition::Tolerated => "Check owner and expiry of the exception in the policy.",
-        Disposition::Sanctioned => "Nothing to do.",
-    };
-    Assessment {
-        severity: severity.min(10),
-        reasons,
-        title: format!("{adjective} AI service {}: {service_name}", level.code()),
-        next_steps: next_steps.to_owned(),
     }
 }
 
@@ -457,26 +394,6 @@ pub fn rfc3339(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn severity_follows_verdict_level_and_volume() {
-        use Disposition::{Sanctioned, Tolerated, Unreviewed, Unsanctioned};
-        let table = [
-            ("forbidden, used", Unsanctioned, Level::Used, 10, 7),
-            ("forbidden, much sent", Unsanctioned, Level::Bulk, 101, 9),
-            ("forbidden, at the limit", Unsanctioned, Level::Used, 100, 7),
-            ("forbidden, only looked up", Unsanctioned, Level::Named, 101, 1),
-            ("unreviewed, bulk", Unreviewed, Level::Bulk, 10, 5),
-            ("tolerated, used", Tolerated, Level::Used, 10, 1),
-            ("allowed, contacted", Sanctioned, Level::Contacted, 10, 0),
-        ];
-        for (name, disposition, level, bytes_up, expected) in table {
-            let found = assess("Alpha", disposition, level, bytes_up, Some(100));
-            assert_eq!(found.severity, expected, "{name}");
-            assert!(!found.reasons.is_empty() && !found.next_steps.is_empty(), "{name}");
-            assert!(found.title.contains("Alpha") && found.title.contains(level.code()), "{name}");
-        }
-    }
 
     #[test]
     fn times_are_written_in_utc_with_microseconds() {

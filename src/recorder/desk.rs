@@ -201,13 +201,7 @@ impl Desk {
             }
             Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
             Fact::Neighbor { mac, .. } => {
-                self.world.bindings.bind(
-                    o.flow.realm,
-                    o.flow.client.addr,
-                    *mac,
-                    Source::Neighbor,
-                    o.time,
-                );
+                self.world.bindings.bind(o.flow.realm, o.flow.client.addr, *mac, Source::Neighbor);
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
@@ -227,7 +221,7 @@ impl Desk {
         }
         let Some(addr) = dhcp.addr else { return };
         if dhcp.message == granted && !dhcp.from_client {
-            self.world.bindings.bind(o.flow.realm, addr, dhcp.mac, Source::Dhcp, o.time);
+            self.world.bindings.bind(o.flow.realm, addr, dhcp.mac, Source::Dhcp);
         } else if dhcp.message == released && dhcp.from_client {
             self.world.bindings.release(o.flow.realm, addr);
         }
@@ -269,7 +263,7 @@ impl Desk {
 
     fn hello(&mut self, o: &Observation, hello: &Hello, texts: &Texts) {
         let world = &mut self.world;
-        world.bindings.bind(o.flow.realm, o.flow.client.addr, hello.mac, Source::Frame, o.time);
+        world.bindings.bind(o.flow.realm, o.flow.client.addr, hello.mac, Source::Frame);
         world.aggregate.cover(o.input, "hellos", None, 1);
         let name = texts.text(hello.name);
         if name.is_none() {
@@ -321,7 +315,7 @@ impl Desk {
     }
 
     fn http(&mut self, o: &Observation, http: &Http, texts: &Texts) {
-        self.world.bindings.bind(o.flow.realm, o.flow.client.addr, http.mac, Source::Frame, o.time);
+        self.world.bindings.bind(o.flow.realm, o.flow.client.addr, http.mac, Source::Frame);
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
         if self.inbound(&o.flow) {
             return;

@@ -137,6 +137,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn severity_follows_verdict_level_and_program() {
+        use ClientClass::{Browser, Program};
+        use Disposition::{Sanctioned, Tolerated, Unreviewed, Unsanctioned};
+        let hit = Hit {
+            service: Text::from("alpha"),
+            service_name: Text::from("Alpha"),
+            vendor: Text::from("Alpha Inc."),
+            category: Text::from("chat"),
+            pattern: Text::from("alpha.example"),
+            tenant: None,
+            role: crate::recorder::words::Role::Chat,
+            weak: false,
+        };
+        let table = [
+            ("forbidden, used", Unsanctioned, Level::Used, Browser, 7),
+            ("forbidden, used by a program", Unsanctioned, Level::Used, Program, 8),
+            ("forbidden, much sent", Unsanctioned, Level::Bulk, Browser, 9),
+            ("forbidden, only looked up", Unsanctioned, Level::Named, Program, 3),
+            ("unreviewed, bulk", Unreviewed, Level::Bulk, Browser, 6),
+            ("tolerated, used by a program", Tolerated, Level::Used, Program, 1),
+            ("allowed, contacted", Sanctioned, Level::Contacted, Browser, 0),
+        ];
+        for (name, disposition, level, class, expected) in table {
+            let ruling = Ruling { disposition, rule: Text::from("") };
+            let told = tell(&hit, &ruling, level, class, 100);
+            assert_eq!(told.severity, expected, "{name}");
+            assert!(!told.reasons.is_empty() && !told.next_steps.is_empty(), "{name}");
+            assert!(told.title.contains("Alpha"), "{name}");
+        }
+    }
+
+    #[test]
     fn bytes_have_three_digits() {
         let cases = [
             (0, "0 B"),

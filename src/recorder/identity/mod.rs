@@ -12,7 +12,7 @@ use rapidhash::fast::RandomState;
 
 use crate::recorder::names::Asker;
 use crate::recorder::store::rows::{Actor, Text};
-use crate::types::{MacAddr, Realm, Timestamp};
+use crate::types::{MacAddr, Realm};
 
 /// Addresses in the younger of two generations.
 pub const ADDRESSES_MAX: usize = 250_000;
@@ -39,7 +39,6 @@ pub enum Source {
 struct Binding {
     mac: MacAddr,
     source: Source,
-    since: Timestamp,
 }
 
 /// Bindings in force.
@@ -56,15 +55,8 @@ pub struct Bindings {
 }
 
 impl Bindings {
-    /// From `at` on, `addr` belongs to `mac`.
-    pub fn bind(
-        &mut self,
-        realm: Realm,
-        addr: IpAddr,
-        mac: MacAddr,
-        source: Source,
-        at: Timestamp,
-    ) {
+    /// From now on, `addr` belongs to `mac`.
+    pub fn bind(&mut self, realm: Realm, addr: IpAddr, mac: MacAddr, source: Source) {
         if mac.is_zero() || mac.is_group() || addr.is_unspecified() || addr.is_multicast() {
             return;
         }
@@ -80,7 +72,7 @@ impl Bindings {
             self.old = std::mem::take(&mut self.young);
             self.dropped = self.dropped.saturating_add(1);
         }
-        self.young.insert((realm, addr), Binding { mac, source, since: at });
+        self.young.insert((realm, addr), Binding { mac, source });
     }
 
     /// A lease ended: the address is free for others.
@@ -123,11 +115,6 @@ impl Bindings {
         self.binding(realm, addr).map_or(Asker::Address(addr), |b| Asker::Device(b.mac))
     }
 
-    /// Since when the address has its present owner.
-    pub fn since(&self, realm: Realm, addr: IpAddr) -> Option<Timestamp> {
-        self.binding(realm, addr).map(|b| b.since)
-    }
-
     fn binding(&self, realm: Realm, addr: IpAddr) -> Option<Binding> {
         let key = (realm, addr);
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
@@ -165,10 +152,10 @@ mod tests {
     #[test]
     fn an_address_changes_hands() {
         let mut b = Bindings::default();
-        b.bind(R, ip(9), mac(1), Source::Dhcp, Timestamp(1));
+        b.bind(R, ip(9), mac(1), Source::Dhcp);
         b.call(mac(1), &Text::from("laptop-1"));
         assert_eq!(b.actor(R, ip(9)).host_name.as_deref(), Some("laptop-1"));
-        b.bind(R, ip(9), mac(2), Source::Dhcp, Timestamp(2));
+        b.bind(R, ip(9), mac(2), Source::Dhcp);
         let now = b.actor(R, ip(9));
         assert_eq!((now.mac, now.host_name.as_deref()), (Some(mac(2)), None));
     }
@@ -176,11 +163,11 @@ mod tests {
     #[test]
     fn what_frames_say_does_not_overrule_dhcp_and_a_router_says_nothing() {
         let mut b = Bindings::default();
-        b.bind(R, ip(1), mac(1), Source::Dhcp, Timestamp(1));
-        b.bind(R, ip(1), mac(7), Source::Frame, Timestamp(2));
+        b.bind(R, ip(1), mac(1), Source::Dhcp);
+        b.bind(R, ip(1), mac(7), Source::Frame);
         assert_eq!(b.actor(R, ip(1)).mac, Some(mac(1)));
         for last in 10..40 {
-            b.bind(R, ip(last), mac(7), Source::Frame, Timestamp(3));
+            b.bind(R, ip(last), mac(7), Source::Frame);
         }
         assert_eq!(b.actor(R, ip(39)).mac, None);
     }
