@@ -114,8 +114,10 @@ fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     for host in &args.hosts {
         if host == "-" {
-            for line in io::stdin().lock().lines() {
-                lookup::lookup_lines(&catalogue, [line?], &mut out)?;
+            // Line by line as octets: one that is no text must not end the others.
+            for line in io::stdin().lock().split(b'\n') {
+                let line = line?;
+                lookup::lookup_lines(&catalogue, [String::from_utf8_lossy(&line)], &mut out)?;
             }
         } else {
             lookup::lookup_lines(&catalogue, [host], &mut out)?;

@@ -31,3 +31,6 @@ CREATE TABLE held (
 -- When a candidate was first seen: it is new once.
 CREATE INDEX candidate_host ON candidate (host);
 CREATE INDEX outbox_time ON outbox (time);
+
+CREATE INDEX actor_device ON actor (device);
+CREATE INDEX finding_actor ON finding (actor, service, day);

@@ -372,11 +372,12 @@ impl Writer<'_> {
         mode: Mode,
     ) -> Result<(Vec<i64>, u64), Error> {
         let (mut changed, mut seen) = (Vec::new(), HashSet::new());
+        let mut noted = HashSet::new();
         for finding in findings {
             let mode = if seen.contains(&finding.id) { Mode::Add } else { mode };
             seen.insert(&finding.id);
             let (id, is_changed) = self.finding(input, finding, mode)?;
-            if is_changed && !changed.contains(&id) {
+            if is_changed && noted.insert(id) {
                 changed.push(id);
             }
         }
