@@ -352,13 +352,21 @@ impl FlowState {
     }
 }
 
-/// Merges the batches of all watchers for one block into the order of the run.
-pub fn merged(batches: &[Batch]) -> Vec<(usize, usize)> {
-    let mut places: Vec<(Order, usize, usize)> = Vec::new();
-    for (b, batch) in batches.iter().enumerate() {
-        places.extend(batch.observations.iter().enumerate().map(|(i, o)| (o.order, b, i)));
-    }
-    // Equal orders are of one shard, so of one batch, where the index decides.
-    places.sort_unstable();
-    places.into_iter().map(|(_, b, i)| (b, i)).collect()
+/// The observations of all watchers for one block, in the order of the run, each with the number
+/// of its watcher. Every batch is sorted, so the next one is the first of some batch; equal orders
+/// are of one shard, so of one batch, where they follow one another.
+pub fn merged(batches: &[Batch]) -> impl Iterator<Item = (usize, &Observation)> {
+    let mut heads: Vec<_> = batches.iter().map(|b| (b.watcher, b.observations.as_slice())).collect();
+    std::iter::from_fn(move || {
+        let (watcher, rest) = match heads.as_mut_slice() {
+            [alone] => alone,
+            many => many
+                .iter_mut()
+                .filter(|(_, rest)| !rest.is_empty())
+                .min_by_key(|(_, rest)| rest.first().map(|o| o.order))?,
+        };
+        let (next, behind) = rest.split_first()?;
+        *rest = behind;
+        Some((*watcher, next))
+    })
 }

@@ -24,11 +24,11 @@ use crate::observation::Batch;
 use crate::watcher::capture::{Fill, InputReport, Inputs};
 use crate::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Stitcher};
 use crate::watcher::flow::counters::FlowCounters;
-use crate::watcher::flow::{Flows, Limits};
+use crate::watcher::flow::{Flows, Limits, SHARDS};
 use crate::watcher::packet::{Block, Decoded, Frame};
 
 /// Watchers of one run at most: one a shard.
-pub const WATCHERS_MAX: usize = crate::watcher::flow::SHARDS;
+pub const WATCHERS_MAX: usize = SHARDS;
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
@@ -83,8 +83,8 @@ struct Job {
 /// What a watcher sends for a block.
 struct Sent {
     batch: Batch,
-    last: Option<Batch>,
-    job: Arc<Job>,
+    /// Set with the first batch of a block; at the end of a world one a shard follows.
+    job: Option<Arc<Job>>,
 }
 
 /// Fragments cross blocks, so they are put together in the order of blocks, whoever decodes.
@@ -238,7 +238,9 @@ fn alone(
         totals.flow_bytes_peak = totals.flow_bytes_peak.max(flows.bytes());
         tell(listener, totals, &mut frames, (&job, counters), &[batch]);
         if job.ends_world {
-            listener.block(&[flows.finish(block.index, block.now)], &[]);
+            for shard in 0..SHARDS {
+                listener.block(&[flows.finish(shard, block.index, block.now)], &[]);
+            }
             listener.world(job.reports.0, &job.reports.1);
         }
         listener.progress(job.read.0, job.read.1, frames);
@@ -296,8 +298,13 @@ fn watch(
         let (decoded, _) = job.decoded.wait();
         let batch = flows.block(&job.block, decoded);
         peak = peak.max(flows.bytes());
-        let last = job.ends_world.then(|| flows.finish(job.block.index, job.block.now));
-        if sent.send(Sent { batch, last, job }).is_err() {
+        let (ends_world, index, now) = (job.ends_world, job.block.index, job.block.now);
+        let mut going = sent.send(Sent { batch, job: Some(job) }).is_ok();
+        for shard in 0..if ends_world { SHARDS } else { 0 } {
+            let batch = flows.finish(shard, index, now);
+            going = going && sent.send(Sent { batch, job: None }).is_ok();
+        }
+        if !going {
             break;
         }
     }
@@ -315,6 +322,16 @@ fn decode(job: &Job, decoder: &Decoder, in_order: &InOrder) {
     let _ = job.decoded.set((decoded, counters));
 }
 
+/// One batch of every watcher, and the block that they are about; nothing if one has gone.
+fn round(watchers: &[Receiver<Sent>], job: &mut Option<Arc<Job>>) -> Option<Vec<Batch>> {
+    let batch = |watcher: &Receiver<Sent>| {
+        let sent = watcher.recv().ok()?;
+        *job = sent.job;
+        Some(sent.batch)
+    };
+    watchers.iter().map(batch).collect()
+}
+
 /// The recorder's side: the batches of all watchers for one block at a time.
 fn record(
     watchers: &[Receiver<Sent>],
@@ -324,20 +341,17 @@ fn record(
 ) {
     let mut frames = 0;
     loop {
-        let mut batches = Vec::with_capacity(watchers.len());
-        let mut lasts = Vec::new();
+        // Every watcher's handle but one is let go here, so that the job can be taken apart.
         let mut job = None;
-        for watcher in watchers {
-            let Ok(sent) = watcher.recv() else { return };
-            batches.push(sent.batch);
-            lasts.extend(sent.last);
-            job = Some(sent.job);
-        }
+        let Some(batches) = round(watchers, &mut job) else { return };
         let Some(job) = job else { return };
         let counters = job.decoded.get().map(|(_, c)| c.clone()).unwrap_or_default();
         tell(listener, totals, &mut frames, (&job, counters), &batches);
         if job.ends_world {
-            listener.block(&lasts, &[]);
+            for _ in 0..SHARDS {
+                let Some(lasts) = round(watchers, &mut None) else { return };
+                listener.block(&lasts, &[]);
+            }
             listener.world(job.reports.0, &job.reports.1);
         }
         listener.progress(job.read.0, job.read.1, frames);

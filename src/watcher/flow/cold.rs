@@ -6,20 +6,21 @@ use crate::observation::{NameSource, TextId};
 use crate::types::{MacAddr, Timestamp};
 use crate::watcher::packet::Packet;
 
-/// Facts of one flow that most packets do not touch.
+/// Facts of one flow; the first four are all that most packets touch.
+#[repr(C)]
 pub struct Cold {
-    /// First and last packet counted since the last delta, exact.
-    pub first: Timestamp,
     /// Last packet counted.
     pub last: Timestamp,
-    /// Frame that the record was made for: the first one with payload.
-    pub first_frame: u64,
-    /// Frame that named the flow.
-    pub name_frame: u64,
     /// Last frame.
     pub last_frame: u64,
     /// Parser and streams while it is read.
     pub work: Option<Box<Work>>,
+    /// First packet counted since the last delta; both times are exact.
+    pub first: Timestamp,
+    /// Frame that the record was made for: the first one with payload.
+    pub first_frame: u64,
+    /// Frame that named the flow.
+    pub name_frame: u64,
     /// Name, kept in the interner.
     pub name: TextId,
     /// JA4, kept.
@@ -98,6 +99,14 @@ impl Slab {
         let index = u32::try_from(self.records.len()).unwrap_or(super::table::NO_COLD);
         self.records.push(Some(cold));
         index
+    }
+
+    /// Asks the processor to fetch the record of that number.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        if let Some(record) = self.records.get(index as usize) {
+            super::table::prefetch(record);
+        }
     }
 
     /// The record of that number.

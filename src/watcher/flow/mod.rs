@@ -20,24 +20,25 @@ use shard::{Arrival, Outlet, Shard};
 use texts::Texts;
 
 use crate::observation::Batch;
-use crate::types::{MacAddr, Timestamp};
-use crate::watcher::packet::{Block, Decoded, Frame, Neighbor, octets_of};
+use crate::types::Timestamp;
+use crate::watcher::packet::{Block, Decoded, Neighbor, Packet, octets_of};
 
 /// Logical shards: a fixed number, so that caps and evictions do not depend on how many
 /// watchers share them.
 pub const SHARDS: usize = 1 << table::SHARD_BITS;
 
 /// Packets ahead whose table line is fetched early: enough to hide one memory access each.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
-/// LINKTYPE_ETHERNET: the link whose frames begin with two MAC addresses.
-const ETHERNET: u16 = 1;
+/// Packets ahead whose cold record is fetched: by then the line that names it has come.
+const COLD_AHEAD: usize = 6;
 
 /// The flow stage of one watcher: every `of`-th shard, and an interner.
 pub struct Flows {
     me: usize,
     of: usize,
     shards: Vec<Shard>,
+    minute: Minute,
     texts: Texts,
     /// Counts since the beginning.
     pub counters: FlowCounters,
@@ -52,6 +53,7 @@ impl Flows {
             me,
             of: of.max(1),
             shards: shards.collect(),
+            minute: Minute::default(),
             texts: Texts::default(),
             counters: FlowCounters::default(),
         }
@@ -85,10 +87,16 @@ impl Flows {
         let mut neighbors = decoded.neighbors.iter().peekable();
         let packets = &decoded.packets;
         for (i, packet) in packets.iter().enumerate() {
+            let owner = |p: &Packet| self.shard_of(p.hash).and_then(|s| self.shards.get(s));
             if let Some(soon) = packets.get(i.wrapping_add(AHEAD))
-                && let Some(shard) = self.shard_of(soon.hash).and_then(|s| self.shards.get(s))
+                && let Some(shard) = owner(soon)
             {
                 shard.prefetch(soon);
+            }
+            if let Some(next) = packets.get(i.wrapping_add(COLD_AHEAD))
+                && let Some(shard) = owner(next)
+            {
+                shard.prefetch_cold(next);
             }
             while let Some(neighbor) = neighbors.next_if(|n| n.frame <= packet.frame) {
                 self.neighbor(block, neighbor, &mut observations);
@@ -96,16 +104,15 @@ impl Flows {
             let Some(place) = self.shard_of(packet.hash) else { continue };
             let Some(shard) = self.shards.get_mut(place) else { continue };
             let Some(frame) = block.frames.get(packet.frame as usize) else { continue };
-            let payload = decoded.payload(block, packet);
-            let macs =
-                if packet.payload_wire > 0 { macs(block, frame) } else { Default::default() };
+            let (minute, second) = self.minute.of(frame.now);
             let mut out = Outlet {
                 texts: &mut self.texts,
                 observations: &mut observations,
                 counters: &mut self.counters,
                 at_frame: packet.frame,
             };
-            shard.packet(&Arrival { packet, frame, payload, macs }, &mut out);
+            let arrival = Arrival { packet, frame, block, decoded, minute, second };
+            shard.packet(&arrival, &mut out);
         }
         for neighbor in neighbors {
             self.neighbor(block, neighbor, &mut observations);
@@ -115,10 +122,22 @@ impl Flows {
         self.batch(block.index, (begin, block.now), observations)
     }
 
-    /// The run (or one world of it) is over: all flows end.
-    pub fn finish(&mut self, index: u64, now: Timestamp) -> Batch {
+    /// The run (or one world of it) is over: all flows of shard number `shard` end. One at a
+    /// time, so that their last words do not all lie in memory at once; nothing is said of a
+    /// shard that another watcher owns.
+    pub fn finish(&mut self, shard: usize, index: u64, now: Timestamp) -> Batch {
         let mut observations = Vec::new();
-        self.each_shard(&mut observations, Shard::finish);
+        let place = shard.checked_sub(self.me).filter(|ahead| ahead.is_multiple_of(self.of));
+        let place = place.and_then(|ahead| ahead.checked_div(self.of));
+        if let Some(shard) = place.and_then(|p| self.shards.get_mut(p)) {
+            let mut out = Outlet {
+                texts: &mut self.texts,
+                observations: &mut observations,
+                counters: &mut self.counters,
+                at_frame: u32::MAX,
+            };
+            shard.finish(&mut out);
+        }
         self.batch(index, (now, now), observations)
     }
 
@@ -164,19 +183,34 @@ impl Flows {
         (begin, now): (Timestamp, Timestamp),
         mut observations: Vec<crate::observation::Observation>,
     ) -> Batch {
-        observations.sort_by_key(|o| (o.order.frame, o.order.shard));
+        // Mostly they are in order; neighbours stand before the packet of their frame.
+        if !observations.is_sorted_by_key(|o| o.order) {
+            observations.sort_by_key(|o| o.order);
+        }
         Batch { watcher: self.me, block, begin, now, texts: self.texts.end_batch(), observations }
     }
 }
 
-fn macs(block: &Block, frame: &Frame) -> [MacAddr; 2] {
-    if frame.link != ETHERNET {
-        return Default::default();
-    }
-    match block.bytes(frame) {
-        &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] => {
-            [MacAddr([s0, s1, s2, s3, s4, s5]), MacAddr([d0, d1, d2, d3, d4, d5])]
+/// The minute of sensor time that frames are in: most of them share it with the one before, so
+/// that hardly any time is divided.
+#[derive(Debug, Default)]
+struct Minute {
+    number: u32,
+    begin: u64,
+    end: u64,
+}
+
+impl Minute {
+    /// Minute, and second within it.
+    #[inline]
+    fn of(&mut self, now: Timestamp) -> (u32, u8) {
+        const LENGTH: u64 = 60 * Timestamp::SECOND;
+        if !(self.begin..self.end).contains(&now.0) {
+            self.number = now.minute();
+            self.begin = now.0.saturating_sub(now.0 % LENGTH);
+            self.end = self.begin.saturating_add(LENGTH);
         }
-        _ => Default::default(),
+        let second = Timestamp(now.0.saturating_sub(self.begin)).seconds();
+        (self.number, u8::try_from(second).unwrap_or(0))
     }
 }

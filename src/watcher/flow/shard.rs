@@ -18,12 +18,15 @@ use super::texts::Texts;
 use super::work::{Outcome, Work};
 use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order};
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
-use crate::watcher::packet::{Frame, Neighbor, Packet, tcp_flags};
+use crate::watcher::packet::{Block, Decoded, Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
 use crate::watcher::protocol::{Metadata, Protocol, quic};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+
+/// LINKTYPE_ETHERNET: the link whose frames begin with two MAC addresses.
+const ETHERNET: u16 = 1;
 
 /// Payload packets of a flow that the probe looks at: a banner, a greeting and the first words
 /// of each side; what has not spoken by then never does.
@@ -120,17 +123,22 @@ struct Rest {
     neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
 }
 
-/// A packet with everything that goes with it.
+/// A packet with everything that goes with it. Its bytes are looked for only if somebody reads
+/// them, which is one packet in ten.
 #[derive(Clone, Copy)]
 pub struct Arrival<'a> {
     /// The packet.
     pub packet: &'a Packet,
     /// Its frame.
     pub frame: &'a Frame,
-    /// Captured payload.
-    pub payload: &'a [u8],
-    /// Source and destination MAC; zero if the link has none.
-    pub macs: [MacAddr; 2],
+    /// The block of the frame.
+    pub block: &'a Block,
+    /// What decoding made of the block.
+    pub decoded: &'a Decoded,
+    /// Minute of sensor time.
+    pub minute: u32,
+    /// Second within it.
+    pub second: u8,
 }
 
 /// Where in the run something was said.
@@ -142,7 +150,24 @@ struct Moment {
     now: Timestamp,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// Captured payload.
+    fn payload(&self) -> &'a [u8] {
+        self.decoded.payload(self.block, self.packet)
+    }
+
+    /// Link address of the client's end; zero if the link has none.
+    fn client_mac(&self, from: Direction) -> MacAddr {
+        if self.frame.link != ETHERNET {
+            return MacAddr::default();
+        }
+        match (self.block.bytes(self.frame), from) {
+            (&[_, _, _, _, _, _, a, b, c, d, e, f, ..], Direction::Up)
+            | (&[a, b, c, d, e, f, ..], Direction::Down) => MacAddr([a, b, c, d, e, f]),
+            _ => MacAddr::default(),
+        }
+    }
+
     fn moment(&self) -> Moment {
         let frame = self.frame;
         Moment {
@@ -194,6 +219,15 @@ impl Shard {
         } else {
             self.v4.prefetch(packet.hash);
         }
+    }
+
+    /// Fetches the cold record of a packet that comes very soon, if its flow has one.
+    #[inline]
+    pub fn prefetch_cold(&self, packet: &Packet) {
+        let hash = packet.hash;
+        let v6 = packet.key.v6;
+        let cold = if v6 { self.v6.likely_cold(hash) } else { self.v4.likely_cold(hash) };
+        self.rest.cold.prefetch(cold);
     }
 
     /// Counts a packet and lets its flow's parser read it.
@@ -249,23 +283,31 @@ impl Rest {
         }
         let Some(slot) = table.slot(index) else { return };
         let side = usize::from(packet.from_hi);
-        let now_s = frame.now.seconds();
-        let minute = frame.now.minute();
         let hot = &mut slot.hot;
-        if hot.minute != minute || hot.input != frame.input || full(hot, side, packet) {
+        if hot.minute != arrival.minute || hot.input != frame.input || full(hot, side, packet) {
             self.flush(&slot.key, hot, 0, out);
-            hot.minute = minute;
+            hot.minute = arrival.minute;
             hot.input = frame.input;
         }
         let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
         note_state(hot, side, packet);
-        if packet.payload_wire > 0 || hot.cold != NO_COLD {
+        let wanted = if let Some(cold) = self.cold.get(hot.cold) {
+            cold.last = frame.now;
+            cold.last_frame = frame.number;
+            if packet.key.protocol == UDP {
+                cold.count_set_up(hot, packet, arrival.payload());
+            }
+            cold.work.is_some()
+        } else {
+            packet.payload_wire > 0 && hot.flags & (flag::PROBING | flag::DATAGRAMS) != 0
+        };
+        if wanted {
             self.read(slot, arrival, opening, out);
         }
         let hot = &mut slot.hot;
         if hot.packets == [0, 0] {
-            hot.first_s = second(now_s);
+            hot.first_s = arrival.second;
             if let Some(cold) = self.cold.get(hot.cold) {
                 cold.first = frame.now;
             }
@@ -279,9 +321,10 @@ impl Rest {
         if let Some(p) = hot.packets.get_mut(side) {
             *p = p.saturating_add(1);
         }
-        hot.last_s = second(now_s);
+        hot.last_s = arrival.second;
     }
 
+    #[inline]
     fn enter<K: Key>(
         &mut self,
         table: &mut Table<K>,
@@ -308,7 +351,7 @@ impl Rest {
         }
     }
 
-    /// Lets somebody read the packet, if anybody wants to.
+    /// Lets somebody read the packet: its parser, or whoever the probe finds.
     fn read<K: Key>(
         &mut self,
         slot: &mut super::table::Slot<K>,
@@ -316,30 +359,20 @@ impl Rest {
         opening: Opening,
         out: &mut Outlet<'_>,
     ) {
-        let Arrival { packet, frame, payload, .. } = *arrival;
+        let (packet, payload) = (arrival.packet, arrival.payload());
         let hot = &mut slot.hot;
-        if let Some(cold) = self.cold.get(hot.cold) {
-            cold.last = frame.now;
-            cold.last_frame = frame.number;
-            cold.count_set_up(hot, packet, payload);
-            if cold.work.is_none() {
-                return;
-            }
-        } else if hot.flags & (flag::PROBING | flag::DATAGRAMS) == 0 {
-            return;
-        }
         let mut work = self.cold.get(hot.cold).and_then(|c| c.work.take());
         if work.is_none() {
             if hot.has(flag::DATAGRAMS) {
                 self.datagram(&slot.key, hot, arrival, out);
                 return;
             }
-            work = self.probe(hot, arrival, opening, out);
+            work = self.probe(hot, arrival, payload, opening, out);
         }
         let Some(mut work) = work else { return };
         let from = direction(hot, packet);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
-        let mac = client_mac(from, arrival);
+        let mac = arrival.client_mac(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
         let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
         let mut outcome = if packet.key.protocol == TCP {
@@ -429,7 +462,7 @@ impl Rest {
         arrival: &Arrival<'_>,
         out: &mut Outlet<'_>,
     ) {
-        let Arrival { packet, payload, .. } = *arrival;
+        let (packet, payload) = (arrival.packet, arrival.payload());
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
         let first = hot.packets == [0, 0] && !hot.has(flag::REPORTED);
@@ -437,7 +470,7 @@ impl Rest {
             dns_roles(hot, packet, payload);
         }
         let from = direction(hot, packet);
-        let mac = client_mac(from, arrival);
+        let mac = arrival.client_mac(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
         let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
         let then = parser::datagram(protocol, from, payload, &mut sink);
@@ -452,10 +485,11 @@ impl Rest {
         &mut self,
         hot: &mut Hot,
         arrival: &Arrival<'_>,
+        payload: &[u8],
         opening: Opening,
         out: &mut Outlet<'_>,
     ) -> Option<Box<Work>> {
-        let Arrival { packet, frame, payload, .. } = *arrival;
+        let Arrival { packet, frame, .. } = *arrival;
         if payload.is_empty() || opening == Opening::Probe {
             return None;
         }
@@ -501,7 +535,7 @@ impl Rest {
                 work.begin(direction, hot.next_seq.get(other).copied().unwrap_or(0));
             }
         }
-        let mac = client_mac(direction(hot, packet), arrival);
+        let mac = arrival.client_mac(direction(hot, packet));
         let mut cold = Cold::new(frame.now, frame.number, mac);
         cold.count_set_up(hot, packet, payload);
         hot.cold = self.cold.insert(cold);
@@ -750,10 +784,6 @@ impl Rest {
     }
 }
 
-fn second(now_s: u64) -> u8 {
-    (now_s % 60) as u8
-}
-
 /// Reset, or ended from both sides.
 fn closed(hot: &Hot) -> bool {
     hot.has(flag::RST) || hot.has(flag::FIN | flag::FIN << 1)
@@ -793,7 +823,7 @@ fn idle_max(limits: &Limits, hot: &Hot) -> u64 {
 
 /// Fills the slot of a new flow: who is the client, and does anybody read it.
 fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
-    let Arrival { packet, frame, .. } = *arrival;
+    let Arrival { packet, frame, minute, second, .. } = *arrival;
     let key = &packet.key;
     let (from, to) =
         if packet.from_hi { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) };
@@ -807,9 +837,9 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
     };
     *hot = Hot {
         id,
-        minute: frame.now.minute(),
+        minute,
         input: frame.input,
-        first_s: second(frame.now.seconds()),
+        first_s: second,
         flags: flag::USED,
         ..Hot::default()
     };
@@ -967,14 +997,6 @@ fn direction(hot: &Hot, packet: &Packet) -> Direction {
 fn ports(hot: &Hot, packet: &Packet) -> (u16, u16) {
     let key = &packet.key;
     if hot.has(flag::CLIENT_HI) { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) }
-}
-
-fn client_mac(from: Direction, arrival: &Arrival<'_>) -> MacAddr {
-    let [source, destination] = arrival.macs;
-    match from {
-        Direction::Up => source,
-        Direction::Down => destination,
-    }
 }
 
 fn flow_ref<K: Key>(key: &K, hot: &Hot, shard: u8) -> FlowRef {

@@ -2,7 +2,7 @@
 //!
 //! In: a key and its hash. Out: the index of the flow's slot.
 //! Never: allocates per packet, scans for expiry (a hand goes round slowly), grows past its cap.
-//! Limits: `slots_max`; at the cap the least valuable flow near the home slot makes room.
+//! Limits: `flows_max`; at the cap the least valuable flow near the home slot makes room.
 //!
 //! The slot is chosen by the *upper* bits of the hash, so that doubling the table moves flows in
 //! order: a sequential copy instead of a random one.
@@ -118,14 +118,13 @@ pub trait Key: Copy + Eq + Default {
     fn unpack(&self) -> FlowKey;
 }
 
-/// IPv4 flow: 16 bytes.
+/// IPv4 flow: 16 bytes, compared as two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
 pub struct Key4 {
-    addrs: [[u8; 4]; 2],
-    ports: [u16; 2],
-    realm: u16,
-    protocol: u8,
+    /// Lower address, higher address.
+    addrs: u64,
+    /// Ports, realm, protocol.
+    rest: u64,
 }
 
 /// IPv6 flow: 40 bytes.
@@ -146,25 +145,25 @@ fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
 impl Key for Key4 {
     #[inline]
     fn pack(key: &FlowKey) -> Self {
-        let last = |[.., a, b, c, d]: [u8; 16]| [a, b, c, d];
-        Self {
-            addrs: [last(key.lo), last(key.hi)],
-            ports: [key.lo_port, key.hi_port],
-            realm: key.realm.0,
-            protocol: key.protocol,
-        }
+        let [.., a, b, c, d] = key.lo;
+        let [.., e, f, g, h] = key.hi;
+        let rest = u64::from(key.lo_port) << 48
+            | u64::from(key.hi_port) << 32
+            | u64::from(key.realm.0) << 16
+            | u64::from(key.protocol);
+        Self { addrs: u64::from_be_bytes([a, b, c, d, e, f, g, h]), rest }
     }
 
     fn unpack(&self) -> FlowKey {
-        let [lo, hi] = self.addrs.map(mapped);
-        let [lo_port, hi_port] = self.ports;
+        let [a, b, c, d, e, f, g, h] = self.addrs.to_be_bytes();
+        let [p, q, r, s, t, u, _, protocol] = self.rest.to_be_bytes();
         FlowKey {
-            lo,
-            hi,
-            lo_port,
-            hi_port,
-            realm: Realm(self.realm),
-            protocol: self.protocol,
+            lo: mapped([a, b, c, d]),
+            hi: mapped([e, f, g, h]),
+            lo_port: u16::from_be_bytes([p, q]),
+            hi_port: u16::from_be_bytes([r, s]),
+            realm: Realm(u16::from_be_bytes([t, u])),
+            protocol,
             v6: false,
         }
     }
@@ -236,8 +235,10 @@ pub const SHARD_BITS: u32 = 4;
 const SLOTS_MIN: usize = 64;
 
 impl<K: Key> Table<K> {
-    /// An empty table that will not grow past `slots_max` slots (rounded up to a power of two).
-    pub fn new(slots_max: usize, seed: u64) -> Self {
+    /// An empty table with room for `flows_max` flows: slots in a power of two, of which seven
+    /// eighths are used.
+    pub fn new(flows_max: usize, seed: u64) -> Self {
+        let slots_max = flows_max.saturating_add(flows_max / 7).saturating_add(1);
         let slots_max = slots_max.max(SLOTS_MIN).next_power_of_two();
         let mut table = Self { slots: Vec::new(), shift: 0, len: 0, slots_max, seed, hand: 0 };
         table.resize(SLOTS_MIN);
@@ -286,6 +287,13 @@ impl<K: Key> Table<K> {
         if let Some(slot) = self.slots.get(self.home(hash)) {
             prefetch(slot);
         }
+    }
+
+    /// The cold record of the flow that probably lies at the slot of `hash`: prefetched, its line
+    /// is here by now.
+    #[inline]
+    pub fn likely_cold(&self, hash: u64) -> u32 {
+        self.slots.get(self.home(hash)).map_or(NO_COLD, |slot| slot.hot.cold)
     }
 
     /// The slot at `index`.
@@ -424,7 +432,7 @@ impl<K: Key> Table<K> {
 #[inline]
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the one prefetch hint of the packet path")]
-fn prefetch<T>(at: &T) {
+pub(super) fn prefetch<T>(at: &T) {
     // SAFETY: PREFETCHT0 reads nothing architecturally and never faults (Intel SDM vol. 2B).
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
@@ -435,7 +443,7 @@ fn prefetch<T>(at: &T) {
 
 #[inline]
 #[cfg(not(target_arch = "x86_64"))]
-fn prefetch<T>(_at: &T) {}
+pub(super) fn prefetch<T>(_at: &T) {}
 
 #[cfg(test)]
 mod tests {
