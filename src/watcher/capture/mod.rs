@@ -13,6 +13,7 @@
 mod clock;
 mod filter;
 mod list;
+mod pages;
 mod savefile;
 mod source;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 pub use clock::{STEP_MAX_S, WITNESSES};
 pub use list::{DEPTH_MAX, INPUTS_MAX};
+pub use pages::prefer_huge;
 pub use savefile::{BLOCK_MAX, Fault, INTERFACES_MAX, RECORD_MAX};
 pub use source::CHUNK;
 
@@ -152,6 +154,13 @@ struct Selection {
     since: Timestamp,
     until: Option<Timestamp>,
     filter: Option<Filter>,
+}
+
+impl Selection {
+    /// `true` if nothing is left out.
+    fn takes_all(&self) -> bool {
+        self.since == Timestamp::default() && self.until.is_none() && self.filter.is_none()
+    }
 }
 
 /// An input whose first frame is known.

@@ -39,6 +39,8 @@ pub struct Flows {
     of: usize,
     shards: Vec<Shard>,
     minute: Minute,
+    /// Observations of the last block: about as many come of the next one.
+    usual: usize,
     texts: Texts,
     /// Counts since the beginning.
     pub counters: FlowCounters,
@@ -54,6 +56,7 @@ impl Flows {
             of: of.max(1),
             shards: shards.collect(),
             minute: Minute::default(),
+            usual: 0,
             texts: Texts::default(),
             counters: FlowCounters::default(),
         }
@@ -83,7 +86,7 @@ impl Flows {
 
     /// Handles this watcher's share of a block.
     pub fn block(&mut self, block: &Block, decoded: &Decoded) -> Batch {
-        let mut observations = Vec::new();
+        let mut observations = Vec::with_capacity(self.usual);
         let mut neighbors = decoded.neighbors.iter().peekable();
         let packets = &decoded.packets;
         for (i, packet) in packets.iter().enumerate() {
@@ -119,6 +122,7 @@ impl Flows {
         }
         self.each_shard(&mut observations, |shard, out| shard.tick(block.now, out));
         let begin = block.frames.first().map_or(block.now, |f| f.now);
+        self.usual = observations.len();
         self.batch(block.index, (begin, block.now), observations)
     }
 

@@ -8,6 +8,7 @@
 //! order: a sequential copy instead of a random one.
 
 use crate::types::Realm;
+use crate::watcher::capture::prefer_huge;
 use crate::watcher::packet::FlowKey;
 
 /// No cold record.
@@ -379,7 +380,10 @@ impl<K: Key> Table<K> {
     }
 
     fn resize(&mut self, slots: usize) {
-        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); slots]);
+        let mut new = Vec::with_capacity(slots);
+        prefer_huge(new.spare_capacity_mut());
+        new.resize(slots, Slot::default());
+        let old = std::mem::replace(&mut self.slots, new);
         self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
         self.hand = 0;
         for slot in old.iter().filter(|s| s.hot.has(flag::USED)) {
