@@ -284,14 +284,8 @@ pub struct Delta {
     pub up: u64,
     /// The same, server to client.
     pub down: u64,
-    /// IP octets, client to server.
-    pub ip_up: u64,
-    /// IP octets, server to client.
-    pub ip_down: u64,
-    /// Packets, client to server.
-    pub packets_up: u32,
-    /// Packets, server to client.
-    pub packets_down: u32,
+    /// Packets came from the client, from the server.
+    pub heard: [bool; 2],
     /// First packet of the delta; to the second for a flow without a name.
     pub first: Timestamp,
     /// Last packet of the delta.

@@ -664,7 +664,7 @@ impl Desk {
     /// Numbers that every flow adds to, whoever it went to.
     fn ledger(&mut self, o: &Observation, delta: &Delta, last: bool) {
         let world = &mut self.world;
-        if delta.packets_up > 0 {
+        if delta.heard[0] {
             world.clients.insert(o.input, o.flow.realm, o.flow.client.addr);
         }
         let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);

@@ -30,9 +30,6 @@ pub const SHARDS: usize = 1 << table::SHARD_BITS;
 /// Packets ahead whose table line is fetched early: enough to hide one memory access each.
 const AHEAD: usize = 16;
 
-/// Packets ahead whose cold record is fetched: by then the line that names it has come.
-const COLD_AHEAD: usize = 6;
-
 /// The flow stage of one watcher: every `of`-th shard, and an interner.
 pub struct Flows {
     me: usize,
@@ -95,11 +92,6 @@ impl Flows {
                 && let Some(shard) = owner(soon)
             {
                 shard.prefetch(soon);
-            }
-            if let Some(next) = packets.get(i.wrapping_add(COLD_AHEAD))
-                && let Some(shard) = owner(next)
-            {
-                shard.prefetch_cold(next);
             }
             while let Some(neighbor) = neighbors.next_if(|n| n.frame <= packet.frame) {
                 self.neighbor(block, neighbor, &mut observations);
@@ -205,16 +197,16 @@ struct Minute {
 }
 
 impl Minute {
-    /// Minute, and second within it.
+    /// Minute and time within it, and the second.
     #[inline]
-    fn of(&mut self, now: Timestamp) -> (u32, u8) {
+    fn of(&mut self, now: Timestamp) -> ((u32, Timestamp), u8) {
         const LENGTH: u64 = 60 * Timestamp::SECOND;
         if !(self.begin..self.end).contains(&now.0) {
             self.number = now.minute();
             self.begin = now.0.saturating_sub(now.0 % LENGTH);
             self.end = self.begin.saturating_add(LENGTH);
         }
-        let second = Timestamp(now.0.saturating_sub(self.begin)).seconds();
-        (self.number, u8::try_from(second).unwrap_or(0))
+        let in_minute = Timestamp(now.0.saturating_sub(self.begin));
+        ((self.number, in_minute), u8::try_from(in_minute.seconds()).unwrap_or(0))
     }
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use rapidhash::fast::RandomState;
 
-use super::cold::{Cold, Slab};
+use super::cold::{Cold, Slab, sets_up};
 use super::counters::FlowCounters;
 use super::emit::{self, Event, Naming};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
@@ -42,6 +42,9 @@ const OPENING_MAX: u32 = 15_000;
 
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
+
+/// Slots ahead whose cold record is fetched when all flows end.
+const FINISH_AHEAD: usize = 12;
 
 /// Addresses whose MAC was told already, to tell each once in ten minutes.
 const NEIGHBORS_MAX: usize = 4_096;
@@ -135,8 +138,8 @@ pub struct Arrival<'a> {
     pub block: &'a Block,
     /// What decoding made of the block.
     pub decoded: &'a Decoded,
-    /// Minute of sensor time.
-    pub minute: u32,
+    /// Minute of sensor time, and the time within it.
+    pub minute: (u32, Timestamp),
     /// Second within it.
     pub second: u8,
 }
@@ -221,15 +224,6 @@ impl Shard {
         }
     }
 
-    /// Fetches the cold record of a packet that comes very soon, if its flow has one.
-    #[inline]
-    pub fn prefetch_cold(&self, packet: &Packet) {
-        let hash = packet.hash;
-        let v6 = packet.key.v6;
-        let cold = if v6 { self.v6.likely_cold(hash) } else { self.v4.likely_cold(hash) };
-        self.rest.cold.prefetch(cold);
-    }
-
     /// Counts a packet and lets its flow's parser read it.
     #[inline]
     pub fn packet(&mut self, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
@@ -284,44 +278,37 @@ impl Rest {
         let Some(slot) = table.slot(index) else { return };
         let side = usize::from(packet.from_hi);
         let hot = &mut slot.hot;
-        if hot.minute != arrival.minute || hot.input != frame.input || full(hot, side, packet) {
+        let (minute, in_minute) = arrival.minute;
+        if hot.minute != minute || hot.input != frame.input || full(hot, side, packet) {
             self.flush(&slot.key, hot, 0, out);
-            hot.minute = arrival.minute;
+            hot.minute = minute;
             hot.input = frame.input;
         }
+        hot.set_last(in_minute, arrival.second);
+        hot.last_frame = low_half(frame.number);
         let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
         note_state(hot, side, packet);
-        let wanted = if let Some(cold) = self.cold.get(hot.cold) {
-            cold.last = frame.now;
-            cold.last_frame = frame.number;
-            if packet.key.protocol == UDP {
-                cold.count_set_up(hot, packet, arrival.payload());
-            }
-            cold.work.is_some()
-        } else {
-            packet.payload_wire > 0 && hot.flags & (flag::PROBING | flag::DATAGRAMS) != 0
-        };
-        if wanted {
+        let known = hot.cold != NO_COLD;
+        if known
+            && packet.key.protocol == UDP
+            && sets_up(hot, packet, arrival.payload())
+            && let Some(cold) = self.cold.get(hot.cold)
+        {
+            cold.count_set_up(hot, packet, arrival.payload());
+        }
+        let reading = hot.flags & (flag::READING | flag::DATAGRAMS) != 0;
+        if reading && (packet.payload_wire > 0 || known) {
             self.read(slot, arrival, opening, out);
         }
         let hot = &mut slot.hot;
-        if hot.packets == [0, 0] {
-            hot.first_s = arrival.second;
-            if let Some(cold) = self.cold.get(hot.cold) {
-                cold.first = frame.now;
-            }
+        if hot.heard == 0 {
+            hot.set_first(in_minute);
         }
         if let Some(b) = hot.bytes.get_mut(side) {
             *b = b.saturating_add(fresh);
         }
-        if let Some(b) = hot.ip_bytes.get_mut(side) {
-            *b = b.saturating_add(packet.ip_len);
-        }
-        if let Some(p) = hot.packets.get_mut(side) {
-            *p = p.saturating_add(1);
-        }
-        hot.last_s = arrival.second;
+        hot.heard |= 1 << side;
     }
 
     #[inline]
@@ -404,6 +391,7 @@ impl Rest {
             return;
         }
         out.counters.ended(&work, outcome);
+        hot.flags &= !flag::READING;
         work.over = true;
         cold.work = Some(work);
         self.stream_bytes = self.stream_bytes.saturating_add(memory);
@@ -465,7 +453,7 @@ impl Rest {
         let (packet, payload) = (arrival.packet, arrival.payload());
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
-        let first = hot.packets == [0, 0] && !hot.has(flag::REPORTED);
+        let first = hot.heard == 0 && !hot.has(flag::REPORTED);
         if protocol == Protocol::Dns && first {
             dns_roles(hot, packet, payload);
         }
@@ -508,12 +496,12 @@ impl Rest {
         };
         let Some((protocol, speaker)) = found else {
             if hot.probes >= PROBES_MAX {
-                hot.flags &= !flag::PROBING;
+                hot.flags &= !flag::READING;
             }
             return None;
         };
-        hot.flags &= !flag::PROBING;
         if self.cold.len() >= self.limits.cold_max {
+            hot.flags &= !flag::READING;
             out.counters.cold_full = out.counters.cold_full.saturating_add(1);
             return None;
         }
@@ -613,22 +601,14 @@ impl Rest {
 
     /// Sends the bytes counted so far, if there are any or the flow is over.
     fn flush<K: Key>(&mut self, key: &K, hot: &mut Hot, more_state: u16, out: &mut Outlet<'_>) {
-        if hot.packets == [0, 0] && more_state & FlowState::LAST == 0 {
+        if hot.heard == 0 && more_state & FlowState::LAST == 0 {
             return;
         }
         let client = usize::from(hot.has(flag::CLIENT_HI));
         let server = client ^ 1;
         let pick = |pair: [u32; 2], side: usize| pair.get(side).copied().unwrap_or(0);
-        let [packets_lo, packets_hi] = hot.packets.map(u32::from);
-        let packets = [packets_lo, packets_hi];
-        let at = |s: u8| {
-            Timestamp(
-                u64::from(hot.minute)
-                    .saturating_mul(60)
-                    .saturating_add(u64::from(s))
-                    .saturating_mul(Timestamp::SECOND),
-            )
-        };
+        let [first, last] = hot.span();
+        let to_second = |t: Timestamp| Timestamp(t.seconds().saturating_mul(Timestamp::SECOND));
         let mut state = more_state;
         for (bit, set) in [
             (FlowState::FIRST, !hot.has(flag::REPORTED)),
@@ -643,30 +623,27 @@ impl Rest {
         let mut delta = Delta {
             up: u64::from(pick(hot.bytes, client)),
             down: u64::from(pick(hot.bytes, server)),
-            ip_up: u64::from(pick(hot.ip_bytes, client)),
-            ip_down: u64::from(pick(hot.ip_bytes, server)),
             next_seq: [pick(hot.next_seq, client), pick(hot.next_seq, server)],
-            packets_up: pick(packets, client),
-            packets_down: pick(packets, server),
-            first: at(hot.first_s),
-            last: at(hot.last_s),
+            heard: [hot.heard & (1 << client) != 0, hot.heard & (1 << server) != 0],
+            first: to_second(first),
+            last: to_second(last),
             state: FlowState(state),
             ..Delta::default()
         };
         let mut frame_number = 0;
         if let Some(cold) = self.cold.get(hot.cold) {
-            delta.first = cold.first;
-            delta.last = cold.last;
+            delta.first = first.max(cold.begun);
+            delta.last = last;
             delta.name = cold.name;
             delta.source = (cold.source != NameSource::None).then_some(cold.source);
             delta.ja4 = cold.ja4;
             delta.user_agent = cold.user_agent;
             delta.first_frame = cold.first_frame;
             delta.name_frame = cold.name_frame;
-            delta.last_frame = cold.last_frame;
+            delta.last_frame = cold.last_frame(hot.last_frame);
             delta.hello_bytes = cold.hello_bytes;
             delta.state.0 |= cold.state;
-            frame_number = cold.last_frame;
+            frame_number = delta.last_frame;
         }
         out.observations.push(Observation {
             order: Order { frame: out.at_frame, shard: self.index },
@@ -678,8 +655,7 @@ impl Rest {
         });
         hot.flags |= flag::REPORTED;
         hot.bytes = [0; 2];
-        hot.ip_bytes = [0; 2];
-        hot.packets = [0; 2];
+        hot.heard = 0;
     }
 
     /// Ends the flow at `index`.
@@ -695,7 +671,8 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (mac, number, now) = (cold.mac, cold.last_frame, cold.last);
+        let (mac, number) = (cold.mac, cold.last_frame(hot.last_frame));
+        let [_, now] = hot.span();
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();
         let (events, texts) = (&mut self.events, &mut *out.texts);
@@ -725,7 +702,7 @@ impl Rest {
         let limits = self.limits;
         let stale = |hot: &mut Hot| {
             let idle = now_s.saturating_sub(hot.last_seen_s());
-            idle > idle_max(&limits, hot) || (hot.minute < minute && hot.packets != [0, 0])
+            idle > idle_max(&limits, hot) || (hot.minute < minute && hot.heard != 0)
         };
         while let Some(index) = table.sweep(&mut slots, stale) {
             let Some(slot) = table.slot(index) else { break };
@@ -740,7 +717,11 @@ impl Rest {
     }
 
     fn finish<K: Key>(&mut self, table: &mut Table<K>, out: &mut Outlet<'_>) {
-        for index in table.used() {
+        let mut next = table.used_from(0);
+        while let Some(index) = next {
+            next = table.used_from(index.saturating_add(1));
+            // The table is read in order, its records are not.
+            self.cold.prefetch(table.cold_at(index.saturating_add(FINISH_AHEAD)));
             let Some(slot) = table.slot(index) else { continue };
             // Closed ones too: a last alert may come after the FIN.
             let last = FlowState::LAST | FlowState::OPEN;
@@ -784,6 +765,12 @@ impl Rest {
     }
 }
 
+/// A number without its upper half.
+fn low_half(number: u64) -> u32 {
+    let [_, _, _, _, a, b, c, d] = number.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// Reset, or ended from both sides.
 fn closed(hot: &Hot) -> bool {
     hot.has(flag::RST) || hot.has(flag::FIN | flag::FIN << 1)
@@ -823,7 +810,7 @@ fn idle_max(limits: &Limits, hot: &Hot) -> u64 {
 
 /// Fills the slot of a new flow: who is the client, and does anybody read it.
 fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
-    let Arrival { packet, frame, minute, second, .. } = *arrival;
+    let Arrival { packet, frame, minute: (minute, _), .. } = *arrival;
     let key = &packet.key;
     let (from, to) =
         if packet.from_hi { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) };
@@ -835,20 +822,17 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
         TCP => to <= from,
         _ => from >= 1024 || to < 1024,
     };
-    *hot = Hot {
-        id,
-        minute,
-        input: frame.input,
-        first_s: second,
-        flags: flag::USED,
-        ..Hot::default()
-    };
+    *hot = Hot::default();
+    hot.id = id;
+    hot.minute = minute;
+    hot.input = frame.input;
+    hot.flags = flag::USED;
     if sender_is_client == packet.from_hi {
         hot.flags |= flag::CLIENT_HI;
     }
     match key.protocol {
         TCP => {
-            hot.flags |= flag::PROBING;
+            hot.flags |= flag::READING;
             if !syn {
                 hot.flags |= flag::MIDSTREAM;
             }
@@ -858,7 +842,7 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
             hot.flags |= if parser::datagram_protocol(client, server).is_some() {
                 flag::DATAGRAMS
             } else {
-                flag::PROBING
+                flag::READING
             };
         }
         _ => {}
@@ -890,10 +874,7 @@ fn restarts(hot: &Hot, packet: &Packet) -> bool {
 fn full(hot: &Hot, side: usize, packet: &Packet) -> bool {
     const ROOM: u32 = u32::MAX - (1 << 27);
     let over = |pair: &[u32; 2]| pair.get(side).is_some_and(|b| *b > ROOM);
-    over(&hot.bytes)
-        || over(&hot.ip_bytes)
-        || packet.payload_wire > 1 << 26
-        || hot.packets.get(side).is_some_and(|p| *p == u16::MAX)
+    over(&hot.bytes) || packet.payload_wire > 1 << 26
 }
 
 /// How a segment stands to the beginning of its direction.

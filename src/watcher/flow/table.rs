@@ -7,7 +7,7 @@
 //! The slot is chosen by the *upper* bits of the hash, so that doubling the table moves flows in
 //! order: a sequential copy instead of a random one.
 
-use crate::types::Realm;
+use crate::types::{Realm, Timestamp};
 use crate::watcher::capture::prefer_huge;
 use crate::watcher::packet::FlowKey;
 
@@ -33,8 +33,8 @@ pub mod flag {
     pub const FIN: u16 = 1 << 6;
     /// Reset.
     pub const RST: u16 = 1 << 8;
-    /// Still asking which protocol it is.
-    pub const PROBING: u16 = 1 << 9;
+    /// Payload is looked at: by the probe, or by the parser of the cold record.
+    pub const READING: u16 = 1 << 9;
     /// A delta was sent already.
     pub const REPORTED: u16 = 1 << 10;
     /// The beginning was not seen.
@@ -55,28 +55,30 @@ pub struct Hot {
     pub next_seq: [u32; 2],
     /// Payload octets from each since the last delta; a delta is sent before they overflow.
     pub bytes: [u32; 2],
-    /// IP octets from each.
-    pub ip_bytes: [u32; 2],
     /// Minute (sensor time) that the counters belong to.
     pub minute: u32,
+    /// Nanoseconds of the minute at the first packet counted, without the upper four bits.
+    first_ns: u32,
+    /// The same of the last one.
+    last_ns: u32,
+    /// Number of the last frame, without the upper half.
+    pub last_frame: u32,
     /// Counter of the shard: tells flows of one key apart.
     pub id: u32,
     /// Index of the cold record.
     pub cold: u32,
-    /// Packets from each since the last delta.
-    pub packets: [u16; 2],
     /// Bits of [`flag`].
     pub flags: u16,
     /// Input that the counters belong to.
     pub input: u16,
-    /// Second of the minute of the first packet counted.
-    pub first_s: u8,
-    /// Second of the minute of the last one.
-    pub last_s: u8,
+    /// Upper bits of `first_ns`, and above them those of `last_ns`.
+    upper_ns: u8,
+    /// Second of the minute of the last packet.
+    last_s: u8,
     /// Payload packets shown to the probe so far.
     pub probes: u8,
-    /// Protocol read without state, by `Datagram` number.
-    pub datagram: u8,
+    /// Who sent packets since the last delta: bit 0 for the lower endpoint, bit 1 for the higher.
+    pub heard: u8,
 }
 
 impl Default for Hot {
@@ -84,17 +86,18 @@ impl Default for Hot {
         Self {
             next_seq: [0; 2],
             bytes: [0; 2],
-            ip_bytes: [0; 2],
             minute: 0,
+            first_ns: 0,
+            last_ns: 0,
+            last_frame: 0,
             id: 0,
             cold: NO_COLD,
-            packets: [0; 2],
             flags: 0,
             input: 0,
-            first_s: 0,
+            upper_ns: 0,
             last_s: 0,
             probes: 0,
-            datagram: 0,
+            heard: 0,
         }
     }
 }
@@ -105,10 +108,45 @@ impl Hot {
         u64::from(self.minute).saturating_mul(60).saturating_add(u64::from(self.last_s))
     }
 
+    /// The first packet since the last delta came at this time within the minute.
+    pub fn set_first(&mut self, in_minute: Timestamp) {
+        let (upper, ns) = split(in_minute);
+        self.first_ns = ns;
+        self.upper_ns = (self.upper_ns & 0xf0) | upper;
+    }
+
+    /// So did the last one, which is not before the first.
+    pub fn set_last(&mut self, in_minute: Timestamp, second: u8) {
+        let (upper, ns) = split(in_minute);
+        self.last_ns = ns;
+        self.upper_ns = (self.upper_ns & 0x0f) | upper << 4;
+        self.last_s = second;
+    }
+
+    /// When the first and the last packet since the last delta came.
+    pub fn span(&self) -> [Timestamp; 2] {
+        let begin = u64::from(self.minute).saturating_mul(MINUTE_NS);
+        let at = |upper: u8, ns: u32| {
+            let ns = u64::from(upper) << 32 | u64::from(ns);
+            Timestamp(begin.saturating_add(ns))
+        };
+        [at(self.upper_ns & 0x0f, self.first_ns), at(self.upper_ns >> 4, self.last_ns)]
+    }
+
     /// `true` if all `bits` are set.
     pub fn has(&self, bits: u16) -> bool {
         self.flags & bits == bits
     }
+}
+
+/// Nanoseconds of a minute; they take 36 bits.
+const MINUTE_NS: u64 = 60 * Timestamp::SECOND;
+
+/// The upper four and the lower 32 bits of a time within a minute.
+#[inline]
+fn split(in_minute: Timestamp) -> (u8, u32) {
+    let [.., upper, a, b, c, d] = in_minute.0.to_be_bytes();
+    (upper & 0x0f, u32::from_be_bytes([a, b, c, d]))
 }
 
 /// A key as the table keeps it: small for IPv4, whole for IPv6.
@@ -290,13 +328,6 @@ impl<K: Key> Table<K> {
         }
     }
 
-    /// The cold record of the flow that probably lies at the slot of `hash`: prefetched, its line
-    /// is here by now.
-    #[inline]
-    pub fn likely_cold(&self, hash: u64) -> u32 {
-        self.slots.get(self.home(hash)).map_or(NO_COLD, |slot| slot.hot.cold)
-    }
-
     /// The slot at `index`.
     #[inline]
     pub fn slot(&mut self, index: usize) -> Option<&mut Slot<K>> {
@@ -425,10 +456,16 @@ impl<K: Key> Table<K> {
         None
     }
 
-    /// Indices of all flows, in table order.
-    pub fn used(&self) -> Vec<usize> {
-        let used = self.slots.iter().enumerate().filter(|(_, s)| s.hot.has(flag::USED));
-        used.map(|(index, _)| index).collect()
+    /// Index of the next flow from `index` on, in table order.
+    pub fn used_from(&self, index: usize) -> Option<usize> {
+        let rest = self.slots.get(index..)?;
+        let ahead = rest.iter().position(|s| s.hot.has(flag::USED))?;
+        Some(index.saturating_add(ahead))
+    }
+
+    /// The cold record of the flow at `index`.
+    pub fn cold_at(&self, index: usize) -> u32 {
+        self.slots.get(index).map_or(NO_COLD, |s| s.hot.cold)
     }
 }
 
