@@ -203,6 +203,19 @@ pub enum Fact {
     Delta(Delta),
 }
 
+impl Fact {
+    /// The name that it is about, if it is about one.
+    pub fn name(&self) -> TextId {
+        match self {
+            Fact::Hello(hello) => hello.name,
+            Fact::DnsQuery { name, .. } | Fact::DnsAddress { name, .. } => *name,
+            Fact::Http(http) => http.host,
+            Fact::Delta(delta) => delta.name,
+            _ => TextId::NONE,
+        }
+    }
+}
+
 /// A ClientHello.
 #[derive(Clone, Copy, Debug)]
 pub struct Hello {

@@ -83,8 +83,11 @@ struct Job {
 /// What a watcher sends for a block.
 struct Sent {
     batch: Batch,
-    /// Set with the first batch of a block; at the end of a world one a shard follows.
+    /// Set with the batch of a block. Behind the end of a world come the last words of each
+    /// shard, in parts.
     job: Option<Arc<Job>>,
+    /// These were the last of a shard.
+    over: bool,
 }
 
 /// Fragments cross blocks, so they are put together in the order of blocks, whoever decodes.
@@ -239,7 +242,12 @@ fn alone(
         tell(listener, totals, &mut frames, (&job, counters), &[batch]);
         if job.ends_world {
             for shard in 0..SHARDS {
-                listener.block(&[flows.finish(shard, block.index, block.now)], &[]);
+                let mut over = false;
+                while !over {
+                    let batch;
+                    (batch, over) = flows.finish(shard, block.index, block.now);
+                    listener.block(&[batch], &[]);
+                }
             }
             listener.world(job.reports.0, &job.reports.1);
         }
@@ -299,10 +307,15 @@ fn watch(
         let batch = flows.block(&job.block, decoded);
         peak = peak.max(flows.bytes());
         let (ends_world, index, now) = (job.ends_world, job.block.index, job.block.now);
-        let mut going = sent.send(Sent { batch, job: Some(job) }).is_ok();
-        for shard in 0..if ends_world { SHARDS } else { 0 } {
-            let batch = flows.finish(shard, index, now);
-            going = going && sent.send(Sent { batch, job: None }).is_ok();
+        let mut going = sent.send(Sent { batch, job: Some(job), over: false }).is_ok();
+        let mut shards = (me..SHARDS).step_by(of).filter(|_| ends_world);
+        while going && let Some(shard) = shards.next() {
+            let mut over = false;
+            while going && !over {
+                let batch;
+                (batch, over) = flows.finish(shard, index, now);
+                going = sent.send(Sent { batch, job: None, over }).is_ok();
+            }
         }
         if !going {
             break;
@@ -322,16 +335,6 @@ fn decode(job: &Job, decoder: &Decoder, in_order: &InOrder) {
     let _ = job.decoded.set((decoded, counters));
 }
 
-/// One batch of every watcher, and the block that they are about; nothing if one has gone.
-fn round(watchers: &[Receiver<Sent>], job: &mut Option<Arc<Job>>) -> Option<Vec<Batch>> {
-    let batch = |watcher: &Receiver<Sent>| {
-        let sent = watcher.recv().ok()?;
-        *job = sent.job;
-        Some(sent.batch)
-    };
-    watchers.iter().map(batch).collect()
-}
-
 /// The recorder's side: the batches of all watchers for one block at a time.
 fn record(
     watchers: &[Receiver<Sent>],
@@ -343,14 +346,23 @@ fn record(
     loop {
         // Every watcher's handle but one is let go here, so that the job can be taken apart.
         let mut job = None;
-        let Some(batches) = round(watchers, &mut job) else { return };
+        let batch = |watcher: &Receiver<Sent>| {
+            let sent = watcher.recv().ok()?;
+            job = sent.job;
+            Some(sent.batch)
+        };
+        let Some(batches) = watchers.iter().map(batch).collect::<Option<Vec<_>>>() else { return };
         let Some(job) = job else { return };
         let counters = job.decoded.get().map(|(_, c)| c.clone()).unwrap_or_default();
         tell(listener, totals, &mut frames, (&job, counters), &batches);
         if job.ends_world {
-            for _ in 0..SHARDS {
-                let Some(lasts) = round(watchers, &mut None) else { return };
-                listener.block(&lasts, &[]);
+            for watcher in watchers.iter().cycle().take(SHARDS) {
+                let mut over = false;
+                while !over {
+                    let Ok(sent) = watcher.recv() else { return };
+                    listener.block(&[sent.batch], &[]);
+                    over = sent.over;
+                }
             }
             listener.world(job.reports.0, &job.reports.1);
         }

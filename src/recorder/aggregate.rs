@@ -22,6 +22,7 @@ use super::store::rows::{
     Finding, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
 };
 use super::words::{ClientClass, EvidenceKind, Level, Role};
+use crate::prefetch::prefetch;
 use crate::types::{MacAddr, Realm, Timestamp};
 
 /// Unmatched names told apart before the rest is lumped together; about 150 bytes each.
@@ -302,6 +303,15 @@ impl Aggregate {
         });
         usage.first_seen = usage.first_seen.min(at);
         usage.last_seen = usage.last_seen.max(at);
+    }
+
+    /// Asks for the row of a name, which is needed soon.
+    pub fn prefetch(&self, place: Place) {
+        if place.run == self.run && place.input == self.input
+            && let Some(destination) = self.growing.destinations.get(place.index as usize)
+        {
+            prefetch(destination);
+        }
     }
 
     /// Bytes to a name outside the catalogue; `place` is the name's own.

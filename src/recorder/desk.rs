@@ -6,7 +6,7 @@
 //! [`super::aggregate`].
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -36,6 +36,9 @@ const CANDIDATES_OPEN_MAX: usize = 100_000;
 
 /// IP protocol number.
 const TCP: u8 = 6;
+
+/// Observations ahead whose name is fetched.
+const AHEAD: usize = 8;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;
@@ -162,11 +165,25 @@ impl Desk {
             }
         }
         let texts = std::mem::take(&mut self.texts);
-        for (watcher, observation) in merged(batches) {
-            let Some(texts) = texts.get(watcher) else { continue };
+        // What is known of a name lies anywhere in memory: it is asked for some observations
+        // ahead, and where its bytes are counted once that is here.
+        let mut coming = merged(batches).filter_map(|(w, o)| Some((texts.get(w)?, o)));
+        let mut ahead: VecDeque<(&Texts, &Observation)> = VecDeque::with_capacity(AHEAD);
+        loop {
+            while ahead.len() < AHEAD
+                && let Some((texts, o)) = coming.next()
+            {
+                texts.prefetch(o.fact.name());
+                ahead.push_back((texts, o));
+            }
+            if let Some((texts, o)) = ahead.get(AHEAD / 2) {
+                self.world.aggregate.prefetch(texts.place(o.fact.name()));
+            }
+            let Some((texts, observation)) = ahead.pop_front() else { break };
             observe(observation, texts);
             self.observation(observation, texts);
         }
+        drop((coming, ahead));
         self.texts = texts;
     }
 

@@ -12,6 +12,7 @@ use super::signature::{Catalogue, Network, Strength};
 use super::store::rows::Text;
 use super::words::Role;
 use crate::observation::TextId;
+use crate::prefetch::prefetch;
 use crate::types::NAME_MAX;
 
 /// What the catalogue says of a name.
@@ -71,6 +72,18 @@ impl Texts {
                 *entry = new(text.clone());
             }
         }
+    }
+
+    /// Asks for what is known of a number, which is needed soon.
+    pub fn prefetch(&self, id: TextId) {
+        if let Some(entry) = self.entries.get(id.0 as usize) {
+            prefetch(entry);
+        }
+    }
+
+    /// Where the bytes of a name are counted, as far as it is known.
+    pub fn place(&self, id: TextId) -> Place {
+        self.entries.get(id.0 as usize).map_or_else(Place::default, |e| e.place.get())
     }
 
     /// The text of a number; `None` for the empty one.

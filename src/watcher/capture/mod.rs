@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 pub use clock::{STEP_MAX_S, WITNESSES};
 pub use list::{DEPTH_MAX, INPUTS_MAX};
-pub use pages::prefer_huge;
+pub use pages::Room;
 pub use savefile::{BLOCK_MAX, Fault, INTERFACES_MAX, RECORD_MAX};
 pub use source::CHUNK;
 

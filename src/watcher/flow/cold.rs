@@ -4,7 +4,6 @@ use super::table::{Hot, flag};
 use super::work::Work;
 use crate::observation::{NameSource, TextId};
 use crate::types::{MacAddr, Timestamp};
-use crate::watcher::capture::prefer_huge;
 use crate::watcher::packet::Packet;
 
 /// Facts of one flow that its packets do not touch once it is read.
@@ -104,12 +103,6 @@ impl Slab {
             return index;
         }
         let index = u32::try_from(self.records.len()).unwrap_or(super::table::NO_COLD);
-        if self.records.len() == self.records.capacity() {
-            let mut room = Vec::with_capacity(self.records.len().saturating_mul(2).max(16));
-            prefer_huge(room.spare_capacity_mut());
-            room.append(&mut self.records);
-            self.records = room;
-        }
         self.records.push(Some(cold));
         index
     }
@@ -118,7 +111,7 @@ impl Slab {
     #[inline]
     pub fn prefetch(&self, index: u32) {
         if let Some(record) = self.records.get(index as usize) {
-            super::table::prefetch(record);
+            crate::prefetch::prefetch(record);
         }
     }
 

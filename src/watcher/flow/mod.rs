@@ -118,13 +118,13 @@ impl Flows {
         self.batch(block.index, (begin, block.now), observations)
     }
 
-    /// The run (or one world of it) is over: all flows of shard number `shard` end. One at a
-    /// time, so that their last words do not all lie in memory at once; nothing is said of a
-    /// shard that another watcher owns.
-    pub fn finish(&mut self, shard: usize, index: u64, now: Timestamp) -> Batch {
-        let mut observations = Vec::new();
-        let place = shard.checked_sub(self.me).filter(|ahead| ahead.is_multiple_of(self.of));
-        let place = place.and_then(|ahead| ahead.checked_div(self.of));
+    /// The run (or one world of it) is over: the next flows of shard number `shard`, which has to
+    /// be this watcher's, end. To be called until it says that all have: a few at a time, so that
+    /// last words do not all lie in memory at once.
+    pub fn finish(&mut self, shard: usize, index: u64, now: Timestamp) -> (Batch, bool) {
+        let mut observations = Vec::with_capacity(self.usual);
+        let place = shard.checked_sub(self.me).and_then(|ahead| ahead.checked_div(self.of));
+        let mut over = true;
         if let Some(shard) = place.and_then(|p| self.shards.get_mut(p)) {
             let mut out = Outlet {
                 texts: &mut self.texts,
@@ -132,9 +132,10 @@ impl Flows {
                 counters: &mut self.counters,
                 at_frame: u32::MAX,
             };
-            shard.finish(&mut out);
+            over = shard.finish(&mut out);
         }
-        self.batch(index, (now, now), observations)
+        self.usual = observations.len();
+        (self.batch(index, (now, now), observations), over)
     }
 
     fn each_shard(

@@ -43,6 +43,10 @@ const OPENING_MAX: u32 = 15_000;
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
 
+/// Flows that end together when the run is over: what they say stays in the core's cache until
+/// it is recorded.
+const FINISH_FLOWS: usize = 1024;
+
 /// Slots ahead whose cold record is fetched when all flows end.
 const FINISH_AHEAD: usize = 12;
 
@@ -251,11 +255,16 @@ impl Shard {
         self.rest.sweep(&mut self.v6, passed, now_s, out);
     }
 
-    /// The run is over: every flow tells what it has and ends.
-    pub fn finish(&mut self, out: &mut Outlet<'_>) {
-        self.rest.finish(&mut self.v4, out);
-        self.rest.finish(&mut self.v6, out);
-        self.rest.neighbors.clear();
+    /// The run is over: flows tell what they have and end, up to [`FINISH_FLOWS`] of them a call.
+    /// `true` once all have.
+    pub fn finish(&mut self, out: &mut Outlet<'_>) -> bool {
+        let mut room = FINISH_FLOWS;
+        let over = self.rest.finish(&mut self.v4, &mut room, out)
+            && self.rest.finish(&mut self.v6, &mut room, out);
+        if over {
+            self.rest.neighbors.clear();
+        }
+        over
     }
 }
 
@@ -716,10 +725,18 @@ impl Rest {
         table.shrink();
     }
 
-    fn finish<K: Key>(&mut self, table: &mut Table<K>, out: &mut Outlet<'_>) {
-        let mut next = table.used_from(0);
-        while let Some(index) = next {
-            next = table.used_from(index.saturating_add(1));
+    fn finish<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        room: &mut usize,
+        out: &mut Outlet<'_>,
+    ) -> bool {
+        while let Some(less) = room.checked_sub(1) {
+            let Some(index) = table.next_used() else {
+                *table = Table::new(self.limits.flows_max, table.seed());
+                return true;
+            };
+            *room = less;
             // The table is read in order, its records are not.
             self.cold.prefetch(table.cold_at(index.saturating_add(FINISH_AHEAD)));
             let Some(slot) = table.slot(index) else { continue };
@@ -730,7 +747,7 @@ impl Rest {
             self.drop_cold(&mut slot.hot, out);
             slot.hot = Hot::default();
         }
-        *table = Table::new(self.limits.flows_max, table.seed());
+        false
     }
 
     fn neighbor(&mut self, neighbor: &Neighbor, frame: &Frame, out: &mut Outlet<'_>) {

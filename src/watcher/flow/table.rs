@@ -7,8 +7,9 @@
 //! The slot is chosen by the *upper* bits of the hash, so that doubling the table moves flows in
 //! order: a sequential copy instead of a random one.
 
+use crate::prefetch::prefetch;
 use crate::types::{Realm, Timestamp};
-use crate::watcher::capture::prefer_huge;
+use crate::watcher::capture::Room;
 use crate::watcher::packet::FlowKey;
 
 /// No cold record.
@@ -257,14 +258,16 @@ pub enum Entry {
 
 /// The table.
 #[derive(Debug)]
-pub struct Table<K> {
-    slots: Vec<Slot<K>>,
+pub struct Table<K: Copy> {
+    slots: Room<Slot<K>>,
     /// `64 - log2(slots)`, the shift that leaves the slot number.
     shift: u32,
     len: usize,
     slots_max: usize,
     seed: u64,
     hand: usize,
+    /// How far the end of the run has come.
+    ending: usize,
 }
 
 /// Upper bits that chose the shard and say nothing more.
@@ -279,7 +282,8 @@ impl<K: Key> Table<K> {
     pub fn new(flows_max: usize, seed: u64) -> Self {
         let slots_max = flows_max.saturating_add(flows_max / 7).saturating_add(1);
         let slots_max = slots_max.max(SLOTS_MIN).next_power_of_two();
-        let mut table = Self { slots: Vec::new(), shift: 0, len: 0, slots_max, seed, hand: 0 };
+        let slots = Room::new(Slot::default(), 0);
+        let mut table = Self { slots, shift: 0, len: 0, slots_max, seed, hand: 0, ending: 0 };
         table.resize(SLOTS_MIN);
         table
     }
@@ -411,10 +415,7 @@ impl<K: Key> Table<K> {
     }
 
     fn resize(&mut self, slots: usize) {
-        let mut new = Vec::with_capacity(slots);
-        prefer_huge(new.spare_capacity_mut());
-        new.resize(slots, Slot::default());
-        let old = std::mem::replace(&mut self.slots, new);
+        let old = std::mem::replace(&mut self.slots, Room::new(Slot::default(), slots));
         self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
         self.hand = 0;
         for slot in old.iter().filter(|s| s.hot.has(flag::USED)) {
@@ -456,11 +457,13 @@ impl<K: Key> Table<K> {
         None
     }
 
-    /// Index of the next flow from `index` on, in table order.
-    pub fn used_from(&self, index: usize) -> Option<usize> {
-        let rest = self.slots.get(index..)?;
+    /// Index of the next flow in table order, each once: the run is over.
+    pub fn next_used(&mut self) -> Option<usize> {
+        let rest = self.slots.get(self.ending..)?;
         let ahead = rest.iter().position(|s| s.hot.has(flag::USED))?;
-        Some(index.saturating_add(ahead))
+        let index = self.ending.saturating_add(ahead);
+        self.ending = index.saturating_add(1);
+        Some(index)
     }
 
     /// The cold record of the flow at `index`.
@@ -468,23 +471,6 @@ impl<K: Key> Table<K> {
         self.slots.get(index).map_or(NO_COLD, |s| s.hot.cold)
     }
 }
-
-/// Hint, not an access: no address is read, and any address is allowed.
-#[inline]
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "the one prefetch hint of the packet path")]
-pub(super) fn prefetch<T>(at: &T) {
-    // SAFETY: PREFETCHT0 reads nothing architecturally and never faults (Intel SDM vol. 2B).
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            std::ptr::from_ref(at).cast(),
-        );
-    }
-}
-
-#[inline]
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn prefetch<T>(_at: &T) {}
 
 #[cfg(test)]
 mod tests {
