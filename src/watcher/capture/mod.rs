@@ -13,6 +13,7 @@
 mod clock;
 mod filter;
 mod list;
+mod pages;
 mod savefile;
 mod source;
 
@@ -25,6 +26,7 @@ use twox_hash::XxHash3_128;
 
 pub use clock::{STEP_MAX_S, WITNESSES};
 pub use list::{DEPTH_MAX, INPUTS_MAX};
+pub use pages::Room;
 pub use savefile::{BLOCK_MAX, Fault, INTERFACES_MAX, RECORD_MAX};
 pub use source::CHUNK;
 
@@ -195,6 +197,13 @@ impl Moment {
             self.frames.push((input, what));
         }
         false
+    }
+}
+
+impl Selection {
+    /// `true` if nothing is left out.
+    fn takes_all(&self) -> bool {
+        self.since == Timestamp::default() && self.until.is_none() && self.filter.is_none()
     }
 }
 

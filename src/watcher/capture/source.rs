@@ -254,7 +254,7 @@ impl Source {
             let mut chunk = pool.take(self.chunk.max(self.need));
             self.fill(Arc::get_mut(&mut chunk)?, frames);
             self.clock.stamp(frames, self.ended);
-            if let Some(selection) = &mut selection {
+            if let Some(selection) = selection.as_mut().filter(|s| !s.takes_all()) {
                 let before = frames.len();
                 frames.retain(|f| selected(selection, f, &chunk));
                 let dropped = before.saturating_sub(frames.len());
