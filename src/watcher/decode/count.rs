@@ -124,6 +124,8 @@ counted! {
         Gtpu = "gtpu",
         /// Teredo (RFC 4380).
         Teredo = "teredo",
+        /// AYIYA (draft-massar-v6ops-ayiya).
+        Ayiya = "ayiya",
         /// CAPWAP data (RFC 5415).
         Capwap = "capwap",
         /// LISP data (RFC 6830).

@@ -340,7 +340,7 @@ fn cases() -> Vec<(&'static str, u16, Vec<u8>, String)> {
         ("data offset beyond", 101, ip4(TCP, &[0xf0; 20]), "malformed_tcp".into()),
         ("tcp too short", 101, ip4(TCP, &[0x50; 12]), "malformed_tcp".into()),
         ("udp length below 8", 101, ip4(UDP, &[0, 1, 0, 2, 0, 7, 0, 0]), "malformed_udp".into()),
-        ("udp length beyond", 101, ip4(UDP, &[0, 1, 0, 2, 0, 9, 0, 0]), "malformed_udp".into()),
+        ("udp length beyond", 101, ip4(UDP, &[0, 1, 0, 2, 0, 9, 0, 0]), "4/17 1>2 /0 d0".into()),
         (
             "udp length less than there is",
             101,

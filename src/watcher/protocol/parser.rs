@@ -60,7 +60,7 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
         return Verdict::Is(Protocol::Socks, Up);
     }
     if ntlm::looks_like(bytes) {
-        return Verdict::Is(Protocol::Ntlm, from);
+        return Verdict::Is(Protocol::Ntlm, ntlm::speaker(bytes));
     }
     if port == 53 {
         return Verdict::Is(Protocol::Dns, from);
