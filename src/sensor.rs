@@ -229,7 +229,9 @@ fn watch(
         let (decoded, _) = job.decoded.wait();
         let batch = flows.block(&job.block, decoded);
         peak = peak.max(flows.bytes());
-        let last = job.ends_world.then(|| flows.finish(job.block.index, job.block.now));
+        let input = job.block.frames.first().map_or(0, |f| f.input);
+        let end = |flows: &mut Flows| flows.finish(job.block.index, job.block.now);
+        let last = job.ends_world.then(|| Batch { input, ..end(&mut flows) });
         if sent.send(Sent { batch, last, job }).is_err() {
             break;
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use shadowtap::answer::terminal;
 use shadowtap::config::Config;
+use shadowtap::observation::{Batch, Fact, TextId};
 use shadowtap::recorder::policy::Policy;
 use shadowtap::recorder::signature::{Catalogue, Network};
 use shadowtap::types::{Direction, Timestamp};
@@ -23,7 +24,6 @@ use shadowtap::watcher::protocol::parser::{self, Parser};
 use shadowtap::watcher::protocol::{
     Metadata, Protocol, Then, dhcp, dns, kerberos, local, ntlm, quic, tls,
 };
-use shadowtap::observation::{Batch, Fact, TextId};
 use shadowtap::written::{Document, quoted};
 
 #[path = "../../src/watcher/protocol/quic/forge.rs"]
@@ -373,11 +373,9 @@ fn dns_tcp(bytes: &[u8]) {
 fn tls_client(bytes: &[u8]) {
     any_split(Protocol::Tls, bytes);
     let mut scratch = tls::Scratch::default();
-    let Ok(hello) = tls::client_hello(
-        bytes,
-        shadowtap::watcher::protocol::HelloTransport::Tls,
-        &mut scratch,
-    ) else {
+    let Ok(hello) =
+        tls::client_hello(bytes, shadowtap::watcher::protocol::HelloTransport::Tls, &mut scratch)
+    else {
         return;
     };
     names_stand_in(bytes, &Metadata::Hello(hello.clone()));
@@ -404,7 +402,12 @@ fn tcp_stream(bytes: &[u8]) {
         let len = len.min(stream.len() - at);
         let frame = block.frames.len() as u32;
         let time = Timestamp(u64::from(frame / 8) * Timestamp::SECOND);
-        block.frames.push(Frame { time, now: time, number: 1 + u64::from(frame), ..Frame::default() });
+        block.frames.push(Frame {
+            time,
+            now: time,
+            number: 1 + u64::from(frame),
+            ..Frame::default()
+        });
         let begin: u32 = if up { u32::MAX - 50 } else { 700 };
         let syn = flags & tcp_flags::SYN != 0;
         decoded.packets.push(Packet {
@@ -591,9 +594,8 @@ fn config(bytes: &[u8]) {
 
 fn empty_catalogue() -> Catalogue {
     let path = file("catalogue/none.toml", b"");
-    Catalogue::from_dir(path.parent().expect("a folder")).unwrap_or_else(|_| {
-        Catalogue::embedded().expect("ours")
-    })
+    Catalogue::from_dir(path.parent().expect("a folder"))
+        .unwrap_or_else(|_| Catalogue::embedded().expect("ours"))
 }
 
 /// Signature files are taken or refused with a line, and lookups in them end.

@@ -22,9 +22,7 @@ use std::sync::Arc;
 
 pub use clock::{STEP_MAX_S, WITNESSES};
 pub use list::{DEPTH_MAX, INPUTS_MAX};
-pub use savefile::{
-    BLOCK_MAX, Fault, Format, INTERFACES_MAX, RECORD_MAX, Stop, Walker, recognise,
-};
+pub use savefile::{BLOCK_MAX, Fault, Format, INTERFACES_MAX, RECORD_MAX, Stop, Walker, recognise};
 pub use source::CHUNK;
 
 use self::filter::Filter;

@@ -111,8 +111,8 @@ impl Flows {
             self.neighbor(block, neighbor, &mut observations);
         }
         self.each_shard(&mut observations, |shard, out| shard.tick(block.now, out));
-        let begin = block.frames.first().map_or(block.now, |f| f.now);
-        self.batch(block.index, (begin, block.now), observations)
+        let (begin, input) = block.frames.first().map_or((block.now, 0), |f| (f.now, f.input));
+        Batch { input, ..self.batch(block.index, (begin, block.now), observations) }
     }
 
     /// The run (or one world of it) is over: all flows end.
@@ -165,7 +165,10 @@ impl Flows {
         mut observations: Vec<crate::observation::Observation>,
     ) -> Batch {
         observations.sort_by_key(|o| (o.order.frame, o.order.shard));
-        Batch { watcher: self.me, block, begin, now, texts: self.texts.end_batch(), observations }
+        let counts = self.counters.news();
+        let texts = self.texts.end_batch();
+        let watcher = self.me;
+        Batch { watcher, block, begin, now, texts, observations, input: 0, counts }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observatio
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::{Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
-use crate::watcher::protocol::{Metadata, Protocol, quic};
+use crate::watcher::protocol::{Metadata, Protocol, quic, tunnel};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -259,6 +259,9 @@ impl Rest {
         }
         let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
+        if fresh == 0 && packet.payload_wire > 0 {
+            out.counters.repeated = out.counters.repeated.wrapping_add(1);
+        }
         note_state(hot, side, packet);
         if packet.payload_wire > 0 || hot.cold != NO_COLD {
             self.read(slot, arrival, opening, out);
@@ -302,6 +305,7 @@ impl Rest {
                 }
                 Entry::Full(victim) => {
                     out.counters.flows_evicted = out.counters.flows_evicted.saturating_add(1);
+                    out.counters.cover("cap_flows_evicted");
                     self.close(table, victim, out);
                 }
             }
@@ -473,7 +477,8 @@ impl Rest {
             _ => quic::looks_like(payload).then_some((Some(Protocol::Quic), Direction::Up)),
         };
         let Some((protocol, speaker)) = found else {
-            if hot.probes >= PROBES_MAX {
+            hot.tunnel = tunnel_number(packet, payload);
+            if hot.probes >= PROBES_MAX || hot.tunnel != 0 {
                 hot.flags &= !flag::PROBING;
             }
             return None;
@@ -481,6 +486,7 @@ impl Rest {
         hot.flags &= !flag::PROBING;
         if self.cold.len() >= self.limits.cold_max {
             out.counters.cold_full = out.counters.cold_full.saturating_add(1);
+            out.counters.cover("cap_flows_unread");
             return None;
         }
         if speaker != from {
@@ -595,8 +601,9 @@ impl Rest {
                     .saturating_mul(Timestamp::SECOND),
             )
         };
-        let mut state = more_state;
+        let mut state = more_state | FlowState::of_tunnel(hot.tunnel);
         for (bit, set) in [
+            (FlowState::ONE_SIDED, one_sided(hot)),
             (FlowState::FIRST, !hot.has(flag::REPORTED)),
             (FlowState::ANSWERED, hot.has(flag::ANSWERED)),
             (FlowState::MIDSTREAM, hot.has(flag::MIDSTREAM)),
@@ -987,6 +994,23 @@ fn flow_ref<K: Key>(key: &K, hot: &Hot, shard: u8) -> FlowRef {
         client: key.endpoint(client_hi),
         server: key.endpoint(!client_hi),
     }
+}
+
+/// One side of a TCP flow sent payload, and nothing at all was seen of the other.
+fn one_sided(hot: &Hot) -> bool {
+    let seen = |side: u16| hot.has(flag::SEQ_KNOWN << side);
+    let spoke = |side: u16| hot.has(flag::PAYLOAD << side);
+    (seen(0) && !seen(1) && spoke(0)) || (seen(1) && !seen(0) && spoke(1))
+}
+
+/// The tunnel that a payload nobody reads looks like, by its place from 1; 0 for none.
+fn tunnel_number(packet: &Packet, payload: &[u8]) -> u8 {
+    let ports = [packet.key.lo_port, packet.key.hi_port];
+    let found = match packet.key.protocol {
+        TCP => tunnel::stream(ports, payload),
+        _ => tunnel::datagram(ports, payload, packet.payload_wire as usize),
+    };
+    found.map_or(0, |found| (found as u8).saturating_add(1))
 }
 
 fn protocol_word(protocol: Protocol) -> &'static str {

@@ -74,8 +74,8 @@ pub struct Hot {
     pub last_s: u8,
     /// Payload packets shown to the probe so far.
     pub probes: u8,
-    /// Protocol read without state, by `Datagram` number.
-    pub datagram: u8,
+    /// Tunnel that nobody looks into, by its place in `Tunnel::ALL` from 1; 0 for none.
+    pub tunnel: u8,
 }
 
 impl Default for Hot {
@@ -93,7 +93,7 @@ impl Default for Hot {
             first_s: 0,
             last_s: 0,
             probes: 0,
-            datagram: 0,
+            tunnel: 0,
         }
     }
 }

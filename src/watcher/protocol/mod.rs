@@ -361,3 +361,4 @@ pub mod quic;
 pub mod socks;
 pub mod starttls;
 pub mod tls;
+pub mod tunnel;
