@@ -37,6 +37,7 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
     ("dhcp", dhcp),
     ("dns", dns),
     ("dns_tcp", dns_tcp),
+    ("dtls", dtls),
     ("frame", frame),
     ("h2c", h2c),
     ("http1", http1),
@@ -514,15 +515,29 @@ fn ntlm(bytes: &[u8]) {
     any_split(Protocol::Ntlm, bytes);
 }
 
-/// Datagrams as they come: nothing but work within bounds is promised.
+/// Datagrams as they come: nothing but work within bounds is promised, for they are sealed.
 fn quic_initial(bytes: &[u8]) {
+    datagrams(Protocol::Quic, bytes, &mut |_| {});
+}
+
+/// Datagrams in clear: names stand in one of them, or across two.
+fn dtls(bytes: &[u8]) {
+    datagrams(Protocol::Dtls, bytes, &mut |said| {
+        if let Metadata::Hello(hello) = said {
+            let name = hello.server_name.unwrap_or_default();
+            assert!(name.windows(1).all(|octet| has(bytes, octet)), "{name:?}");
+        }
+    });
+}
+
+fn datagrams(protocol: Protocol, bytes: &[u8], check: &mut dyn FnMut(Metadata<'_>)) {
     let mut dice = Dice(bytes);
-    let mut flow = Parser::new(Some(Protocol::Quic), 443);
+    let mut flow = Parser::new(Some(protocol), 443);
     for piece in dice.pieces(100) {
         let Some((who, datagram)) = piece.split_first() else { continue };
         let from = if who & 1 == 0 { Direction::Up } else { Direction::Down };
-        let _ = quic::looks_like(datagram);
-        if !matches!(flow.datagram(from, datagram, &mut |_| {}), Then::Need(_)) {
+        let _ = parser::probe_datagram([443, 3389], datagram);
+        if !matches!(flow.datagram(from, datagram, &mut *check), Then::Need(_)) {
             break;
         }
     }

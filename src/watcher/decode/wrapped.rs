@@ -108,6 +108,13 @@ impl Walk<'_> {
 
     pub(super) fn ethertype(&mut self, ethertype: u16) -> Step {
         match ethertype {
+            // What rewrites frames forgets the type at times: the version in the packet counts.
+            0x0800 if self.peek::<1>(0).is_some_and(|[b]| b >> 4 == 6) => {
+                Ok(Next::Layer(Layer::V6))
+            }
+            0x86dd if self.peek::<1>(0).is_some_and(|[b]| b >> 4 == 4) => {
+                Ok(Next::Layer(Layer::V4))
+            }
             0x0800 => Ok(Next::Layer(Layer::V4)),
             0x86dd => Ok(Next::Layer(Layer::V6)),
             0x0806 => self.arp(),

@@ -20,7 +20,7 @@ use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observatio
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::{Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
-use crate::watcher::protocol::{Metadata, Protocol, quic, tunnel};
+use crate::watcher::protocol::{Metadata, Protocol, tunnel};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -474,7 +474,8 @@ impl Rest {
                 Verdict::Undecided => Some((None, from)),
                 Verdict::Nobody => None,
             },
-            _ => quic::looks_like(payload).then_some((Some(Protocol::Quic), Direction::Up)),
+            _ => parser::probe_datagram([packet.key.lo_port, packet.key.hi_port], payload)
+                .map(|protocol| (Some(protocol), Direction::Up)),
         };
         let Some((protocol, speaker)) = found else {
             hot.tunnel = tunnel_number(packet, payload);

@@ -79,6 +79,8 @@ pub enum Protocol {
     Tls,
     /// QUIC over UDP.
     Quic,
+    /// DTLS over UDP.
+    Dtls,
     /// DNS over TCP or UDP.
     Dns,
     /// Multicast DNS.
@@ -348,6 +350,7 @@ pub enum AccountSource {
 
 pub mod dhcp;
 pub mod dns;
+pub mod dtls;
 pub mod grammar;
 pub mod hpack;
 pub mod http1;
