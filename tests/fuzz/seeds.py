@@ -8,8 +8,13 @@ import itertools
 import pathlib
 import struct
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "fixtures" / "layers"))
+from make import LINKS, eth, ip4, layers, question, udp  # noqa: E402
+
+QUESTION = question("chat")
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
 
@@ -80,70 +85,6 @@ def from_office(header, frames):
             if wanted and count.get(shape, 0) < 1 and sum(n for s, n in count.items() if s[0] == target) < 14:
                 count[shape] = 1
                 seed(target, f"office-{sum(n for s, n in count.items() if s[0] == target):02}", make(data))
-
-
-# --- layers ---
-
-def ip4(protocol, data, flags=0, src=b"\xc0\0\2\1", dst=b"\xc0\0\2\2"):
-    return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(data), 7, flags, 64, protocol, 0) + src + dst + data
-
-
-def ip6(header, data):
-    address = b"\x20\1\x0d\xb8" + bytes(11)
-    return struct.pack(">IHBB", 6 << 28, len(data), header, 64) + address + b"\1" + address + b"\2" + data
-
-
-def udp(src, dst, data):
-    return struct.pack(">HHHH", src, dst, 8 + len(data), 0) + data
-
-
-def tcp(src, dst, data):
-    return struct.pack(">HHIIBBHHH", src, dst, 1, 1, 0x50, 0x18, 1024, 0, 0) + data
-
-
-def eth(kind, data):
-    return b"\2\0\0\0\0\1\2\0\0\0\0\2" + struct.pack(">H", kind) + data
-
-
-LINKS = [1, 0, 7, 9, 11, 12, 50, 51, 101, 104, 105, 108, 109, 113, 117, 119, 127, 129, 149, 163, 166, 192, 204, 228, 229, 239,
-         258, 276, 9999]
-QUESTION = bytes.fromhex("123401000001000000000000") + b"\4chat\7example\0\0\1\0\1"
-
-
-def layers():
-    packet = ip4(17, udp(40000, 53, QUESTION))
-    six = ip6(17, udp(40000, 53, QUESTION))
-    frame = eth(0x0800, packet)
-    wlan = b"\x08\x01" + bytes(22) + b"\xaa\xaa\3\0\0\0\x08\0" + packet
-    over = lambda port, header, inner=frame: eth(0x0800, ip4(17, udp(5000, port, header + inner)))
-    gre = lambda header, inner: eth(0x0800, ip4(47, header + inner))
-    return {
-        "plain": (1, frame), "six": (1, eth(0x86dd, six)), "vlan": (1, eth(0x8100, b"\0\7\x08\0" + packet)),
-        "qinq": (1, eth(0x88a8, b"\0\7\x81\0\0\x08\x08\0" + packet)), "mpls": (1, eth(0x8847, b"\0\2\1\x40" + packet)),
-        "pbb": (1, eth(0x88e7, b"\0\0\0\7" + frame)), "nsh": (1, eth(0x894f, b"\0\xc2\1\3" + bytes(4) + frame)),
-        "macsec": (1, eth(0x88e5, b"\0\0\0\0\0\1\x08\0" + packet)),
-        "pppoe": (1, eth(0x8864, b"\x11\0\0\1" + struct.pack(">H", len(packet) + 2) + b"\0\x21" + packet)),
-        "gre": (1, gre(b"\0\0\x08\0", packet)), "nvgre": (1, gre(b"\x20\0\x65\x58\0\0\7\0", frame)),
-        "erspan1": (1, gre(b"\0\0\x88\xbe", frame)), "erspan2": (1, gre(b"\x10\0\x88\xbe\0\0\0\1\x10\7\0\1\0\0\0\0", frame)),
-        "erspan3": (1, gre(b"\x10\0\x22\xeb\0\0\0\1\x20\7\0\1" + bytes(8), frame)),
-        "pptp": (1, gre(b"\x30\1\x88\x0b\0\x20\0\1\0\0\0\1\xff\3\0\x21", packet)),
-        "vxlan": (1, over(4789, b"\x08\0\0\0\0\0\7\0")), "vxlan-gpe": (1, over(4790, b"\x0c\0\0\1\0\0\7\0", packet)),
-        "geneve": (1, over(6081, b"\0\0\x65\x58\0\0\7\0")), "gtpu": (1, over(2152, b"\x30\xff" + struct.pack(">H", len(packet)) + b"\0\0\0\7", packet)),
-        "l2tp": (1, over(1701, b"\0\2\0\7\0\7\xff\3\0\x21", packet)), "teredo": (1, over(3544, b"", six)),
-        "ayiya": (1, over(5072, b"\x41\x52\x11\x29\0\0\0\0" + bytes(36), six)), "lisp": (1, over(4341, bytes(8), packet)),
-        "capwap": (1, over(5247, b"\0\x10\0\0\0\0\0\0")), "mpls-udp": (1, over(6635, b"\0\2\1\x40", packet)),
-        "4in6": (1, eth(0x86dd, ip6(4, packet))), "6in4": (1, eth(0x0800, ip4(41, six))), "etherip": (1, eth(0x0800, ip4(97, b"\x30\0" + frame))),
-        "first": (1, eth(0x0800, ip4(17, udp(40000, 53, QUESTION)[:24], 0x2000))), "ah": (1, eth(0x0800, ip4(51, b"\x11\4" + bytes(22) + udp(1, 53, QUESTION)))),
-        "extensions": (1, eth(0x86dd, ip6(0, b"\x3c\0" + bytes(6) + b"\x11\0" + bytes(6) + udp(1, 53, QUESTION)))),
-        "arp": (1, eth(0x0806, b"\0\1\x08\0\6\4\0\1\2\0\0\0\0\2\xc0\0\2\1\0\0\0\0\0\0\xc0\0\2\2")),
-        "ndp": (1, eth(0x86dd, ip6(58, b"\x87\0\0\0" + bytes(20) + b"\1\1\2\0\0\0\0\2"))),
-        "raw": (101, packet), "null": (0, b"\2\0\0\0" + packet), "hdlc": (104, b"\x0f\0\x08\0" + packet), "ppp": (9, b"\xff\3\0\x21" + packet),
-        "sll": (113, b"\0\0\0\1\0\6\2\0\0\0\0\2\0\0\x08\0" + packet), "sll2": (276, b"\x08\0" + bytes(18) + packet),
-        "wlan": (105, wlan), "radiotap": (127, b"\0\0\x08\0\0\0\0\0" + wlan), "ppi": (192, b"\0\0\x08\0\x69\0\0\0" + wlan),
-        "prism": (119, struct.pack("<II", 0x44, 144) + bytes(136) + wlan), "pktap": (258, struct.pack("<III", 12, 1, 1) + frame),
-        "nflog": (239, b"\2\0\0\0" + struct.pack("<HH", 4 + len(packet), 9) + packet), "arcnet": (7, b"\1\2\xd4\0\0\1" + packet),
-        "atm": (11, b"\xaa\xaa\3\0\0\0\x08\0" + packet), "enc": (109, bytes(12) + packet), "pflog": (117, b"\x30" + bytes(47) + packet),
-    }
 
 
 def files():

@@ -56,6 +56,7 @@ pub const ALL: &[(&str, fn(&[u8]))] = &[
 ];
 
 /// Runs one target.
+#[allow(dead_code)]
 pub fn run(name: &str, bytes: &[u8]) {
     let target = ALL.iter().find(|t| t.0 == name).expect("a target of that name");
     target.1(bytes);
@@ -311,10 +312,8 @@ fn play(protocol: Protocol, script: &[(Direction, &[u8])]) -> Vec<String> {
                     skips[i] = len - here as u64;
                 }
                 Then::Deaf => deaf[i] = true,
-                then => {
-                    told.push(format!("{then:?}"));
-                    return told;
-                }
+                // Why and where a parser ends may be seen earlier in one piece than in two.
+                Then::Done | Then::NotThis(_) | Then::Handover(_) => return told,
             }
         }
     }
@@ -634,7 +633,7 @@ fn output_escape(bytes: &[u8]) {
     let shown = terminal::printable(&text);
     assert!(!shown.chars().any(char::is_control), "{shown:?}");
     assert!(!shown.contains(['\u{202e}', '\u{200b}', '\u{feff}']), "{shown:?}");
-    for line in terminal::wrap(&text, 40) {
+    for line in terminal::wrap(&shown, 40) {
         assert!(!line.contains('\n'));
     }
     let json = serde_json::to_string(&text).expect("text");

@@ -95,15 +95,20 @@ impl StreamParser for DnsTcp {
             let Some((message, need)) = framed(&mut rest) else {
                 return Turn { consumed, then: Then::Need(2) };
             };
-            let Some(message) = message else {
-                let then = match hopeful(rest.rest(), need) {
-                    Ok(()) => Then::Need(need),
-                    Err(error) => Then::NotThis(error),
-                };
-                return Turn { consumed, then };
-            };
-            if let Err(error) = judged(message, &mut self.bad, out) {
-                return Turn { consumed, then: Then::NotThis(error) };
+            // The same whether it is whole or not: how it was cut must not decide.
+            let begun = message.or_else(|| rest.rest().get(2..)).unwrap_or_default();
+            let sound = hopeful(begun, need).and_then(|()| match message {
+                Some(message) => judged(message, &mut self.bad, out),
+                None => Ok(()),
+            });
+            match (sound, message) {
+                (Err(error), _) => return Turn { consumed, then: Then::NotThis(error) },
+                (Ok(()), None) => {
+                    // The header first, which may end it.
+                    let need = if begun.len() < HEADER { need.min(2 + HEADER) } else { need };
+                    return Turn { consumed, then: Then::Need(need) };
+                }
+                (Ok(()), Some(_)) => {}
             }
         }
     }
@@ -121,10 +126,10 @@ fn framed<'a>(rest: &mut Reader<'a>) -> Option<(Option<&'a [u8]>, usize)> {
     Some((message, length.saturating_add(2)))
 }
 
-/// An error if the header of a message that is not whole yet (behind its length; `size` is that of
-/// both) announces more than can fit: waiting for 64 KiB of something else would be in vain.
-fn hopeful(framed: &[u8], size: usize) -> Parsed<()> {
-    let Some(Ok((header, _))) = framed.get(2..).map(Header::read) else { return Ok(()) };
+/// An error if the header of a message, as far as it is there, announces more than can fit in `size`
+/// octets with its length: waiting for 64 KiB of something else would be in vain.
+fn hopeful(begun: &[u8], size: usize) -> Parsed<()> {
+    let Ok((header, _)) = Header::read(begun) else { return Ok(()) };
     // A question has at least a root name, type and class.
     let least = u64::from(header.questions).saturating_mul(5).saturating_add(header.least());
     if least > size as u64 { Err(ParseError::invalid("counts")) } else { Ok(()) }
