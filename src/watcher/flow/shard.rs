@@ -29,13 +29,12 @@ const UDP: u8 = 17;
 /// of each side; what has not spoken by then never does.
 const PROBES_MAX: u8 = 6;
 
+/// Packets of a client among which a second hello may follow, as after a retry.
+const RETRY_PACKETS_MAX: u16 = 8;
+
 /// A sequence number further ahead than this is a new beginning, not a loss: more than any
 /// receive window in use.
 const JUMP_MAX: u32 = 64 << 20;
-
-/// Octets by which the first payload seen may precede its own beginning: an initial window of ten
-/// full segments (RFC 6928). Further ahead, the beginning is lost rather than late.
-const OPENING_MAX: u32 = 15_000;
 
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
@@ -259,12 +258,18 @@ impl Rest {
         }
         let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
-        if fresh == 0 && packet.payload_wire > 0 {
-            out.counters.repeated = out.counters.repeated.wrapping_add(1);
-        }
+        let again = fresh == 0 && packet.payload_wire > 0;
         note_state(hot, side, packet);
         if packet.payload_wire > 0 || hot.cold != NO_COLD {
             self.read(slot, arrival, opening, out);
+        }
+        if again {
+            out.counters.repeated = out.counters.repeated.wrapping_add(1);
+            if packet.key.protocol == TCP {
+                self.again(slot, arrival, out);
+            }
+        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload) {
+            self.other_hello(slot, arrival, Beside::Behind, out);
         }
         let hot = &mut slot.hot;
         if hot.packets == [0, 0] {
@@ -384,6 +389,63 @@ impl Rest {
             self.last_words(&slot.key, hot, out);
         }
         self.settle(hot, out);
+    }
+
+    /// A segment brought nothing new.
+    #[inline(never)]
+    fn again<K: Key>(
+        &mut self,
+        slot: &mut super::table::Slot<K>,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) {
+        let hot = &mut slot.hot;
+        if hot.cold == NO_COLD && hot.probes >= PROBES_MAX {
+            // Nobody was recognised, perhaps because bytes that no receiver took came first.
+            hot.flags |= flag::PROBING;
+            return self.read(slot, arrival, Opening::Plain, out);
+        }
+        if is_hello(arrival.payload) {
+            self.other_hello(slot, arrival, Beside::Copy, out);
+        }
+    }
+
+    /// A hello beside the one that was read. If it names somebody else it is told too: of two copies
+    /// nobody knows which the server took, and behind a retry the second counts.
+    fn other_hello<K: Key>(
+        &mut self,
+        slot: &mut super::table::Slot<K>,
+        arrival: &Arrival<'_>,
+        place: Beside,
+        out: &mut Outlet<'_>,
+    ) {
+        let Arrival { packet, payload, .. } = *arrival;
+        let hot = &mut slot.hot;
+        let read = |c: &&mut Cold| c.work.is_none() && c.name_frame != arrival.frame.number;
+        let name = self.cold.get(hot.cold).filter(read).map(|c| c.name);
+        let Some(name) = name.filter(|n| !n.is_none()) else { return };
+        let from = direction(hot, packet);
+        let mut work = Work::new(Some(Protocol::Tls), 0);
+        let mac = client_mac(from, arrival);
+        let (events, texts) = (&mut self.events, &mut *out.texts);
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        work.segment(from, packet, payload, &mut sink);
+        work.end(&mut sink);
+        let other = |e: &Event| e.naming.is_some_and(|n| !n.name.is_none() && n.name != name);
+        self.events.retain(other);
+        if self.events.is_empty() {
+            return;
+        }
+        if place == Beside::Copy {
+            for event in &mut self.events {
+                event.naming = None;
+            }
+            out.counters.anomaly("hellos_conflicting");
+            if let Some(cold) = self.cold.get(hot.cold) {
+                cold.state |= FlowState::CONFLICT;
+            }
+        }
+        self.apply(&slot.key, hot, arrival.moment(), out);
     }
 
     fn drop_work(&mut self, hot: &Hot) {
@@ -843,11 +905,12 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
     }
 }
 
-/// `true` if this SYN begins another connection on the same ports.
+/// `true` if this packet begins another connection on the same ports.
+///
+/// A SYN amid a connection is not believed (RFC 5961 §4): its answer is, or the SYN itself where
+/// nothing else is seen of the other side.
 fn restarts(hot: &Hot, packet: &Packet) -> bool {
-    if packet.key.protocol != TCP
-        || packet.flags & (tcp_flags::SYN | tcp_flags::ACK) != tcp_flags::SYN
-    {
+    if packet.key.protocol != TCP || packet.flags & tcp_flags::SYN == 0 {
         return false;
     }
     let side = usize::from(packet.from_hi);
@@ -860,8 +923,10 @@ fn restarts(hot: &Hot, packet: &Packet) -> bool {
     if over {
         return again != expected;
     }
+    let answered = packet.flags & tcp_flags::ACK != 0;
+    let alone = hot.flags & (flag::SEQ_KNOWN << (side ^ 1)) == 0;
     // A SYN sent again lies just behind what was sent since; another beginning is anywhere.
-    expected.wrapping_sub(again) > JUMP_MAX
+    (answered || alone) && expected.wrapping_sub(again) > JUMP_MAX
 }
 
 /// `true` if the counters of a flow cannot take this packet.
@@ -874,6 +939,27 @@ fn full(hot: &Hot, side: usize, packet: &Packet) -> bool {
         || hot.packets.get(side).is_some_and(|p| *p == u16::MAX)
 }
 
+/// How a second hello stands to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// It claims the same place in the stream.
+    Copy,
+    /// It follows it.
+    Behind,
+}
+
+/// Among the first packets of a flow, where its payload may be touched though it only counts.
+#[inline]
+fn early(hot: &Hot, side: usize) -> bool {
+    let few = hot.packets.get(side).is_some_and(|n| *n <= RETRY_PACKETS_MAX);
+    few && !hot.has(flag::REPORTED)
+}
+
+/// A TLS record that begins with a client's hello.
+fn is_hello(payload: &[u8]) -> bool {
+    matches!(payload, [22, 3, _, _, _, 1, ..])
+}
+
 /// How a segment stands to the beginning of its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
@@ -883,7 +969,8 @@ enum Opening {
     /// sequence number, is still to come.
     Ahead(u32),
     /// One byte that no data belongs to: a keep-alive probe (RFC 9293 §3.8.4), which would hide
-    /// the beginning of what comes after a pause.
+    /// the beginning of what comes after a pause. Or bytes far outside of any window, which no
+    /// receiver takes.
     Probe,
 }
 
@@ -895,13 +982,20 @@ fn opening(hot: &Hot, side: usize, packet: &Packet) -> Opening {
     let known = hot.has(flag::SEQ_KNOWN << side);
     let next = hot.next_seq.get(side).copied().unwrap_or(0);
     let ahead = packet.seq.wrapping_sub(next);
-    if known && !heard && hot.has(flag::SYN) && (1..=OPENING_MAX).contains(&ahead) {
+    if known && !heard && hot.has(flag::SYN) && (1..=JUMP_MAX).contains(&ahead) {
         return Opening::Ahead(next);
     }
     let lonely = hot.has(flag::MIDSTREAM) && !known;
     let behind = known && ahead == u32::MAX;
     let probe = packet.payload_wire == 1 && (lonely || behind);
-    if probe { Opening::Probe } else { Opening::Plain }
+    let syn = packet.flags & tcp_flags::SYN != 0;
+    let foreign = known && hot.has(flag::SYN) && !syn && is_foreign(ahead);
+    if probe || foreign { Opening::Probe } else { Opening::Plain }
+}
+
+/// `true` for a distance in sequence space, either way, that no window spans.
+fn is_foreign(ahead: u32) -> bool {
+    ahead > JUMP_MAX && ahead < JUMP_MAX.wrapping_neg()
 }
 
 /// Payload octets of this packet that no packet before it brought (RFC 9293 §3.4).
@@ -923,17 +1017,22 @@ fn account(hot: &mut Hot, side: usize, packet: &Packet) -> u32 {
         return packet.payload_wire;
     }
     let ahead = end.wrapping_sub(*next);
-    if ahead == 0 || ahead > u32::MAX / 2 {
+    if ahead == 0 {
         return 0;
     }
     if packet.payload_wire == 0 && syn == 0 {
         // A pure acknowledgment in front of bytes still to come, or a reset: carries nothing.
         return 0;
     }
-    if ahead > JUMP_MAX {
-        hot.flags |= flag::GAP;
-        *next = end;
+    if is_foreign(ahead) {
+        // Another connection whose beginning was missed, or forged: it counts, and moves nothing.
+        if packet.payload_wire > 0 {
+            hot.flags |= flag::GAP;
+        }
         return packet.payload_wire;
+    }
+    if ahead > u32::MAX / 2 {
+        return 0;
     }
     *next = end;
     ahead
@@ -961,7 +1060,11 @@ fn note_state(hot: &mut Hot, side: usize, packet: &Packet) {
     if packet.flags & tcp_flags::FIN != 0 {
         hot.flags |= flag::FIN << side;
     }
-    if packet.flags & tcp_flags::RST != 0 {
+    // Only the exact number resets (RFC 5961 §3); a FIN takes one that is not counted here.
+    let known = hot.has(flag::SEQ_KNOWN << side);
+    let next = hot.next_seq.get(side).copied().unwrap_or(0);
+    let exact = !known || packet.seq.wrapping_sub(next) <= 1;
+    if packet.flags & tcp_flags::RST != 0 && exact {
         hot.flags |= flag::RST;
     }
 }

@@ -363,14 +363,9 @@ fn smb(bytes: &[u8]) -> Parsed<Look> {
         // Any other command, or all of it compressed or encrypted.
         [0xfe, b'S', b'M', b'B', _, _, _, _, _, _, _, _, _, _, ..]
         | [0xfc | 0xfd, b'S', b'M', b'B', ..] => Ok(unit(whole, false)),
-        _ if message.len() < 14 && b"SMB".starts_with(short(message)) => Ok(Look::Need(18)),
+        _ if message.len() < 14 => Ok(Look::Need(18)),
         _ => Err(ParseError::invalid("SMB")),
     }
-}
-
-/// Up to three octets behind the first.
-fn short(message: &[u8]) -> &[u8] {
-    message.get(1..message.len().clamp(1, 4)).unwrap_or_default()
 }
 
 /// Bind, alter-context and auth3 with an authentication verifier.
