@@ -165,7 +165,8 @@ fn read(
     let mut told = 0;
     loop {
         let Ok(mut job) = free.recv() else { return };
-        let stopped = stop.load(Ordering::Relaxed);
+        // What a stream gave counts; it ends by itself.
+        let stopped = stop.load(Ordering::Relaxed) && !inputs.streams();
         let fill = if stopped { Fill::End } else { inputs.fill(&mut job.block) };
         job.read = inputs.progress();
         let reports = inputs.reports();
