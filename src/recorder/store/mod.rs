@@ -6,6 +6,7 @@
 //! Limits: one writer; [`Options::size_max_bytes`] and [`Retention`] by default.
 //! Source: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>.
 
+mod decisions;
 mod error;
 mod file;
 mod outbox;
@@ -14,8 +15,10 @@ mod retention;
 pub mod rows;
 pub mod schema;
 mod sql;
+mod uses;
 mod write;
 
+pub use decisions::{Decision, decide};
 pub use error::Error;
 pub use outbox::OutboxRow;
 pub use queries::{
@@ -23,6 +26,7 @@ pub use queries::{
     Summary, Totals,
 };
 pub use retention::{Retained, Retention};
+pub use uses::{Known, Numbered, Presence, Use};
 
 use std::path::{Path, PathBuf};
 
