@@ -122,12 +122,19 @@ mod tests {
         ] {
             assert_eq!(departments.of(&actor), expected);
         }
-        assert_eq!(departments.of(&Actor { addr: [198, 51, 100, 1].into(), ..actor(1, 1, None) }), None);
+        assert_eq!(
+            departments.of(&Actor { addr: [198, 51, 100, 1].into(), ..actor(1, 1, None) }),
+            None
+        );
     }
 
     #[test]
     fn mistakes_are_told() {
-        for text in ["[[department]]\n", "[[dept]]\nname = \"x\"", "[[department]]\nname=\"x\"\nnetworks=[\"10.1/16\"]"] {
+        for text in [
+            "[[department]]\n",
+            "[[dept]]\nname = \"x\"",
+            "[[department]]\nname=\"x\"\nnetworks=[\"10.1/16\"]",
+        ] {
             assert!(Departments::read(&Document::new("d.toml", text)).is_err(), "{text}");
         }
     }

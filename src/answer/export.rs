@@ -193,7 +193,8 @@ pub fn list(
         }
     }
     for entry in open {
-        let covers = |name: &str| name == entry.name || (entry.below && is_below(name, &entry.name));
+        let covers =
+            |name: &str| name == entry.name || (entry.below && is_below(name, &entry.name));
         entries.retain(|(name, _), service| {
             let goes = covers(name);
             if goes {
@@ -316,10 +317,25 @@ fn write_all(out: &mut String, list: &List, form: Form, head: &Head) -> std::fmt
     } else {
         counted(list.entries.len() as u64, "name")
     };
-    writeln!(out, "{c} Block list of shadowtap {}, form {}", env!("CARGO_PKG_VERSION"), form.word())?;
-    writeln!(out, "{c} {}: {count} of {}", head.what, counted(list.services.len() as u64, "service"))?;
+    writeln!(
+        out,
+        "{c} Block list of shadowtap {}, form {}",
+        env!("CARGO_PKG_VERSION"),
+        form.word()
+    )?;
+    writeln!(
+        out,
+        "{c} {}: {count} of {}",
+        head.what,
+        counted(list.services.len() as u64, "service")
+    )?;
     writeln!(out, "{c} catalogue {}, policy {}", head.catalogue, head.policy)?;
-    writeln!(out, "{c} made of data up to {}; valid until {}: make it anew then", day(head.until.0), day(days))?;
+    writeln!(
+        out,
+        "{c} made of data up to {}; valid until {}: make it anew then",
+        day(head.until.0),
+        day(days)
+    )?;
     for note in list.notes.iter().chain(&misses(list, form)) {
         writeln!(out, "{c} note: {note}")?;
     }
@@ -370,7 +386,11 @@ fn body(out: &mut String, list: &List, form: Form, head: &Head) -> std::fmt::Res
     match form {
         Form::Rpz => {
             writeln!(out, "$TTL 300")?;
-            writeln!(out, "@ IN SOA localhost. nobody.localhost. {} 3600 600 604800 300", head.serial)?;
+            writeln!(
+                out,
+                "@ IN SOA localhost. nobody.localhost. {} 3600 600 604800 300",
+                head.serial
+            )?;
             writeln!(out, "@ IN NS localhost.")?;
             for e in &list.exceptions {
                 writeln!(out, "{} CNAME rpz-passthru.", e.name)?;
@@ -522,7 +542,11 @@ pub fn read_open(text: &str) -> Result<Vec<Entry>, String> {
             .filter(|n| n.contains('.') && !n.contains('*'))
             .ok_or_else(|| format!("line {number}: `{line}` is no host name"))?;
         // What somebody wants open is meant with everything below it.
-        entries.push(Entry { name: name.to_owned(), below: true, service: "allow list".to_owned() });
+        entries.push(Entry {
+            name: name.to_owned(),
+            below: true,
+            service: "allow list".to_owned(),
+        });
     }
     Ok(entries)
 }

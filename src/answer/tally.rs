@@ -111,7 +111,13 @@ impl<'a> Judge<'a> {
         Self { policy, catalogue, actors, services, spans: HashMap::default() }
     }
 
-    fn verdict(&mut self, actor: i64, service: i64, at_s: u64, recorded: Disposition) -> Disposition {
+    fn verdict(
+        &mut self,
+        actor: i64,
+        service: i64,
+        at_s: u64,
+        recorded: Disposition,
+    ) -> Disposition {
         let Some(policy) = self.policy else { return recorded };
         let spans = self.spans.entry((actor, service)).or_insert_with(|| {
             let (Some(known), Some(id)) = (self.actors.get(&actor), self.services.get(&service))

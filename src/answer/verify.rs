@@ -90,8 +90,8 @@ pub fn signature(bytes: &[u8], key: &str, signature: &str) -> Result<String, Str
     let key = minisign_verify::PublicKey::decode(key)
         .or_else(|_| minisign_verify::PublicKey::from_base64(key.trim()))
         .map_err(|e| format!("the public key: {e}"))?;
-    let signature = minisign_verify::Signature::decode(signature)
-        .map_err(|e| format!("the signature: {e}"))?;
+    let signature =
+        minisign_verify::Signature::decode(signature).map_err(|e| format!("the signature: {e}"))?;
     key.verify(bytes, &signature, false).map_err(|e| e.to_string())?;
     Ok(signature.trusted_comment().to_owned())
 }
@@ -118,5 +118,21 @@ mod tests {
         let body = format!("a host called shadowtap-sha256:xyz, then {MARK}\n");
         let sealed = seal(body.into_bytes());
         assert!(matches!(check(&sealed), Verdict::Whole(_)));
+    }
+
+    #[test]
+    fn a_signature_of_minisign_holds_for_its_file_alone() {
+        let key = "untrusted comment: minisign public key 3C84963008D7FDD4\n\
+                   RWTU/dcIMJaEPLrFpkEMx/oXCZNwdW1ZxrVHqnfNl+nOcahBgybMVPsM\n";
+        let sig = "untrusted comment: signature from minisign secret key\n\
+                   RUTU/dcIMJaEPAmoKl9ndE3l3rx2TJVCe+RCBHS+0oEzfoccYIKf4jdBcocJmoAKX/stlmQrYj6Z3QWMW2X12WnK1y0doahtYw8=\n\
+                   trusted comment: signed by the test\n\
+                   Ewv4q3Q4HiqDecsGiXylGemaiVAr5UHt6ZY4vOC5jfvoVY5wr1eJKTtwa8eMwzjplFLEXbNYc/vvW8h6H8IbDQ==\n";
+        let alone = key.lines().nth(1).unwrap();
+        assert_eq!(signature(b"a report\n", key, sig).unwrap(), "signed by the test");
+        assert_eq!(signature(b"a report\n", alone, sig).unwrap(), "signed by the test");
+        assert!(signature(b"another\n", key, sig).is_err());
+        assert!(signature(b"a report\n", "no key", sig).is_err());
+        assert!(signature(b"a report\n", key, "no signature").is_err());
     }
 }

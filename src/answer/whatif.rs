@@ -82,7 +82,8 @@ fn text(
     order.sort_by(|a, b| (b.1.1.len(), a.0).cmp(&(a.1.1.len(), b.0)));
     for ((id, verdict), (pair, devices)) in &order {
         everybody.extend(devices.iter().copied());
-        let programs = pair.classes.contains(&ClientClass::Program) || pair.classes.contains(&ClientClass::Server);
+        let programs = pair.classes.contains(&ClientClass::Program)
+            || pair.classes.contains(&ClientClass::Server);
         writeln!(
             out,
             "  {} ({}): {}, {}, {} sent{}",
@@ -126,7 +127,12 @@ fn text(
     for ((id, verdict), (_, devices)) in allowed_too {
         none = false;
         let devices = counted(devices.len() as u64, "device");
-        writeln!(out, "  {}: {} for {devices}, and a list cannot tell them from the others", name(id), word(*verdict))?;
+        writeln!(
+            out,
+            "  {}: {} for {devices}, and a list cannot tell them from the others",
+            name(id),
+            word(*verdict)
+        )?;
     }
     if none {
         writeln!(out, "  none of those that were seen")?;
@@ -136,7 +142,10 @@ fn text(
         writeln!(out, "  ({count} of other services below blocked ones stay open)")?;
     }
 
-    writeln!(out, "\nOther names that would be blocked (counts only: nobody keeps who went there)")?;
+    writeln!(
+        out,
+        "\nOther names that would be blocked (counts only: nobody keeps who went there)"
+    )?;
     let mut others: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     let (mut rest, mut all) = (0_u64, 0_u64);
     for row in destinations {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::report::{Today, file_name, open, today};
 use super::Problem;
+use super::report::{Today, file_name, open, today};
 use crate::answer::tally::{Judge, Tally, status};
 use crate::answer::terminal::{Column, counted, printable, table, wrap};
 use crate::config::ConfigError;
@@ -186,7 +186,8 @@ fn run(
     let after = change(&before, &wanted)
         .map_err(|why| Problem::usage(format!("{}: {why}", path.display())))?;
     let shown = path.display().to_string();
-    let (policy, problems) = Policy::read(&Document::new(&shown, after.as_str()), &today.catalogue)?;
+    let (policy, problems) =
+        Policy::read(&Document::new(&shown, after.as_str()), &today.catalogue)?;
     for problem in problems {
         eprintln!("{problem}");
     }
@@ -281,7 +282,8 @@ fn write_down(
         policy_version: policy.version().clone(),
         data_until: span.map_or(Timestamp(0), |s| s.1),
     };
-    decide(store, &decision).with_context(|| format!("cannot write to the store {}", store.display()))
+    decide(store, &decision)
+        .with_context(|| format!("cannot write to the store {}", store.display()))
 }
 
 /// Lines that go and lines that come.
@@ -289,7 +291,8 @@ fn difference(out: &mut dyn Write, before: &str, after: &str, name: &str) -> any
     let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let rest = old.len().min(new.len()).saturating_sub(head);
-    let tail = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+    let tail =
+        old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
     let changed = |lines: &[&str]| -> Vec<String> {
         let end = lines.len().saturating_sub(tail);
         lines.iter().take(end).skip(head).map(|l| (*l).to_owned()).collect()
@@ -455,7 +458,8 @@ fn day(text: &str) -> Result<String, String> {
 }
 
 fn limit(text: &str) -> Result<(&'static str, String), String> {
-    let kinds = [("network", "networks"), ("device", "devices"), ("user", "users"), ("group", "groups")];
+    let kinds =
+        [("network", "networks"), ("device", "devices"), ("user", "users"), ("group", "groups")];
     let (kind, name) = text.split_once(':').unwrap_or(("", text));
     let key = kinds.iter().find(|(k, _)| *k == kind).map(|(_, key)| *key);
     match key {

@@ -154,10 +154,10 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<u8> {
     let decisions = answers.decisions()?.len();
     let head = Head {
         catalogue: catalogue.version().to_owned(),
-        policy: today.policy.as_ref().map_or_else(
-            || recorded(&answers, &scope),
-            |p| p.version().to_string(),
-        ),
+        policy: today
+            .policy
+            .as_ref()
+            .map_or_else(|| recorded(&answers, &scope), |p| p.version().to_string()),
         what: chosen.what,
         until: last,
         serial: args.serial.unwrap_or_else(|| {

@@ -52,7 +52,10 @@ pub fn run(args: &VerifyArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             0
         }
         Verdict::Changed { found, expected } => {
-            writeln!(out, "{name}: CHANGED since it was written: it says {found} and is {expected}")?;
+            writeln!(
+                out,
+                "{name}: CHANGED since it was written: it says {found} and is {expected}"
+            )?;
             1
         }
         Verdict::Unsealed => {

@@ -74,7 +74,8 @@ impl Dice {
 
 pub fn device(n: u64) -> Arc<Actor> {
     let [.., a, b, c] = n.to_be_bytes();
-    let people = ["anna", "bo", "carla", "dmitri", "elif", "farid", "greta", "hugo", "ines", "jonas"];
+    let people =
+        ["anna", "bo", "carla", "dmitri", "elif", "farid", "greta", "hugo", "ines", "jonas"];
     let name = people[(n % 10) as usize];
     Arc::new(Actor {
         realm: Realm(0),
@@ -86,7 +87,8 @@ pub fn device(n: u64) -> Arc<Actor> {
 
 /// Departments for [`device`]s: blocks of 50 addresses, the last one smaller than the rest.
 pub fn departments(devices: u64) -> String {
-    let names = ["Research", "Sales", "Finance", "Legal", "Production", "Marketing", "Service", "People"];
+    let names =
+        ["Research", "Sales", "Finance", "Legal", "Production", "Marketing", "Service", "People"];
     let mut text = String::new();
     for (i, name) in names.iter().enumerate() {
         text.push_str(&format!("[[department]]\nname = \"{name}\"\nnetworks = [\n"));

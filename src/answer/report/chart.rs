@@ -127,7 +127,12 @@ fn over_time(chart: &Chart) -> Drawing {
         }
         if i % every == 0 {
             let text = bar.label.clone();
-            drawing.labels.push(Label { x: x + w / 2.0, y: floor + 16.0, anchor: Anchor::Middle, text });
+            drawing.labels.push(Label {
+                x: x + w / 2.0,
+                y: floor + 16.0,
+                anchor: Anchor::Middle,
+                text,
+            });
         }
     }
     drawing

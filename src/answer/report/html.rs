@@ -107,7 +107,8 @@ fn write(out: &mut String, block: &Block) -> std::fmt::Result {
         Block::Section(id, title) => writeln!(out, "<h2 id=\"{id}\">{}</h2>", text(title)),
         Block::Sub(id, title, cell) => {
             let id = if id.is_empty() { String::new() } else { format!(" id=\"{}\"", text(id)) };
-            let mark = if cell.text.is_empty() { String::new() } else { format!(" {}", pill(cell)) };
+            let mark =
+                if cell.text.is_empty() { String::new() } else { format!(" {}", pill(cell)) };
             writeln!(out, "<h3{id}>{}{mark}</h3>", text(title))
         }
         Block::Text(words) => writeln!(out, "<p>{}</p>", text(words)),
@@ -172,6 +173,9 @@ fn figure(out: &mut String, title: &str, drawing: &Drawing) -> std::fmt::Result 
         drawing.height,
         text(title)
     )?;
+    for (from, to, y) in &drawing.lines {
+        writeln!(out, "<line x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>")?;
+    }
     for rect in &drawing.rects {
         let class = match rect.tone {
             ChartTone::Forbidden => "f",
@@ -180,10 +184,10 @@ fn figure(out: &mut String, title: &str, drawing: &Drawing) -> std::fmt::Result 
             ChartTone::Gap => "g",
         };
         let (x, y, w, h) = (rect.x, rect.y, rect.w, rect.h);
-        writeln!(out, "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\"/>")?;
-    }
-    for (from, to, y) in &drawing.lines {
-        writeln!(out, "<line x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>")?;
+        writeln!(
+            out,
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{w:.1}\" height=\"{h:.1}\"/>"
+        )?;
     }
     for label in &drawing.labels {
         let anchor = match label.anchor {
@@ -192,7 +196,11 @@ fn figure(out: &mut String, title: &str, drawing: &Drawing) -> std::fmt::Result 
             Anchor::End => "end",
         };
         let (x, y) = (label.x, label.y);
-        writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", text(&label.text))?;
+        writeln!(
+            out,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            text(&label.text)
+        )?;
     }
     let gaps = drawing.rects.iter().any(|r| r.tone == ChartTone::Gap);
     let gap = if gaps { "<li><i class=\"g\"></i>nothing captured</li>" } else { "" };

@@ -28,7 +28,12 @@ fn write(out: &mut String, block: &Block) -> std::fmt::Result {
         Block::Cards(cards) => {
             for card in cards {
                 let (amount, label) = (plain(&card.amount), plain(&card.label));
-                writeln!(out, "- **{amount}** {label}, {} ({})", plain(&card.part), plain(&card.compared))?;
+                writeln!(
+                    out,
+                    "- **{amount}** {label}, {} ({})",
+                    plain(&card.part),
+                    plain(&card.compared)
+                )?;
             }
             writeln!(out)
         }
@@ -62,7 +67,12 @@ fn write(out: &mut String, block: &Block) -> std::fmt::Result {
                 match command.as_str() {
                     "" => writeln!(out, "- [ ] {}", plain(what))?,
                     command => {
-                        writeln!(out, "- [ ] {}: `{}`", plain(what), printable(command).replace('`', "'"))?;
+                        writeln!(
+                            out,
+                            "- [ ] {}: `{}`",
+                            plain(what),
+                            printable(command).replace('`', "'")
+                        )?;
                     }
                 }
             }

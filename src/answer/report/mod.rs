@@ -185,10 +185,8 @@ pub fn build(answers: &Answers, options: &Options<'_>) -> Result<Report, Failure
     let (first, last) = answers.span()?.unwrap_or_default();
     let hours = period(options, first, last);
     let length = hours.until.saturating_sub(hours.from).saturating_add(1);
-    let earlier = Hours {
-        from: hours.from.saturating_sub(length),
-        until: hours.from.saturating_sub(1),
-    };
+    let earlier =
+        Hours { from: hours.from.saturating_sub(length), until: hours.from.saturating_sub(1) };
     let scope = hours.scope();
     let (actors, services) = (answers.actors()?, answers.services()?);
     let mut judge = Judge::new(options.policy, options.catalogue, &actors, &services);
@@ -378,9 +376,7 @@ impl Facts<'_> {
         for (device, _) in &order {
             let name = match own.get(device) {
                 None => UNKNOWN.to_owned(),
-                Some(name) if together.contains(name) => {
-                    format!("{} small departments together", together.len())
-                }
+                Some(name) if together.contains(name) => "small departments together".to_owned(),
                 Some(name) => (*name).to_owned(),
             };
             self.department.insert(*device, name);
@@ -553,8 +549,12 @@ impl Facts<'_> {
         };
         let (a, b) = (services(before), services(self.tally));
         let count = match a.cmp(&b) {
-            std::cmp::Ordering::Equal => format!("there are {} of them, as many as then", number(b)),
-            std::cmp::Ordering::Less => format!("there are {} of them, up from {}", number(b), number(a)),
+            std::cmp::Ordering::Equal => {
+                format!("there are {} of them, as many as then", number(b))
+            }
+            std::cmp::Ordering::Less => {
+                format!("there are {} of them, up from {}", number(b), number(a))
+            }
             std::cmp::Ordering::Greater => {
                 format!("there are {} of them, down from {}", number(b), number(a))
             }
@@ -581,9 +581,7 @@ impl Facts<'_> {
                 let count = t.services(Disposition::unapproved).len() as u64;
                 Figure::new(count, all, "AI services in use")
             }),
-            make("devices that used them", "count", &|t| {
-                self.devices_figure(t.sum(unapproved).1)
-            }),
+            make("devices that used them", "count", &|t| self.devices_figure(t.sum(unapproved).1)),
             make("data sent to them", "bytes", &|t| {
                 let (all, _) = t.sum(|_| true);
                 Figure::new(t.sum(unapproved).0.sent, all.sent, "bytes sent to AI services")
@@ -713,7 +711,11 @@ impl Facts<'_> {
                 title: title.to_owned(),
                 services_in_use: Figure::new(in_use, self.of.services, "AI services in use"),
                 devices: self.devices_figure(devices),
-                sessions: Figure::new(volume.sessions, self.of.sessions, "sessions with AI services"),
+                sessions: Figure::new(
+                    volume.sessions,
+                    self.of.sessions,
+                    "sessions with AI services",
+                ),
                 sent: self.sent_figure(volume.sent),
                 received: Figure::new(
                     volume.received,
@@ -755,7 +757,8 @@ impl Facts<'_> {
             .into_iter()
             .map(|(name, sum)| {
                 let [forbidden, unreviewed, allowed] = sum.sent;
-                let top = sum.services.iter().max_by_key(|(id, sent)| (**sent, std::cmp::Reverse(**id)));
+                let top =
+                    sum.services.iter().max_by_key(|(id, sent)| (**sent, std::cmp::Reverse(**id)));
                 let of = "bytes it sent to unapproved services";
                 let unapproved = forbidden.saturating_add(unreviewed);
                 let department = Department {
@@ -805,7 +808,11 @@ impl Facts<'_> {
                 title: title.to_owned(),
                 devices: self.devices_figure(devices.len() as u64),
                 sent: self.sent_figure(sent),
-                sent_unapproved: Figure::new(unapproved, sent, "bytes that these clients sent to AI"),
+                sent_unapproved: Figure::new(
+                    unapproved,
+                    sent,
+                    "bytes that these clients sent to AI",
+                ),
             });
         }
         lines
@@ -821,7 +828,9 @@ impl Facts<'_> {
             Vec::new()
         };
         let text = match (known, new.len() as u64) {
-            (false, _) => "The store begins with this period, so what is new cannot be told.".to_owned(),
+            (false, _) => {
+                "The store begins with this period, so what is new cannot be told.".to_owned()
+            }
             (true, 0) => "No service was used that had not been used here before.".to_owned(),
             (true, n) => format!(
                 "{} of {} in use had not been used here before.",
@@ -874,13 +883,55 @@ impl Facts<'_> {
         );
         let line = |name: &str| ledger.iter().find(|l| &*l.name == name);
         for (name, whole, what, of_what, meaning) in [
-            ("flows_unnamed", "flows", "Flows without any name", "flows", "An AI service among them would not be noticed."),
-            ("hellos_ech_plausible", "hellos", "Encrypted hellos (ECH)", "TLS and QUIC hellos", "Only an outer name shows; the service behind it stays hidden."),
-            ("clients_with_encrypted_dns", "clients", "Clients with encrypted DNS", "clients, counted in each capture", "What they asked for is not seen; what they then did usually is."),
-            ("clients_of_security_edges", "clients", "Clients of a security service edge", "clients, counted in each capture", "What they do goes through the edge and has to be asked of it."),
-            ("clients_of_relays", "clients", "Clients of a relay or VPN", "clients, counted in each capture", "What goes through it cannot be told."),
-            ("flows_with_gaps", "flows", "Flows with lost packets", "flows", "Their volume is exact, but a name may be lost with its packet."),
-            ("flows_unanswered", "flows", "Flows seen from one side only", "flows", "They count as named, never as use."),
+            (
+                "flows_unnamed",
+                "flows",
+                "Flows without any name",
+                "flows",
+                "An AI service among them would not be noticed.",
+            ),
+            (
+                "hellos_ech_plausible",
+                "hellos",
+                "Encrypted hellos (ECH)",
+                "TLS and QUIC hellos",
+                "Only an outer name shows; the service behind it stays hidden.",
+            ),
+            (
+                "clients_with_encrypted_dns",
+                "clients",
+                "Clients with encrypted DNS",
+                "clients, counted in each capture",
+                "What they asked for is not seen; what they then did usually is.",
+            ),
+            (
+                "clients_of_security_edges",
+                "clients",
+                "Clients of a security service edge",
+                "clients, counted in each capture",
+                "What they do goes through the edge and has to be asked of it.",
+            ),
+            (
+                "clients_of_relays",
+                "clients",
+                "Clients of a relay or VPN",
+                "clients, counted in each capture",
+                "What goes through it cannot be told.",
+            ),
+            (
+                "flows_with_gaps",
+                "flows",
+                "Flows with lost packets",
+                "flows",
+                "Their volume is exact, but a name may be lost with its packet.",
+            ),
+            (
+                "flows_unanswered",
+                "flows",
+                "Flows seen from one side only",
+                "flows",
+                "They count as named, never as use.",
+            ),
         ] {
             let all = line(whole).map_or(0, |l| l.count);
             if all > 0 {
@@ -893,7 +944,8 @@ impl Facts<'_> {
             let figure = Figure::new(broken, inputs.len() as u64, "captures");
             say("Captures that break off", Some(figure), "What came after the break is missing.");
         }
-        let newest = self.options.catalogue.services().iter().map(|s| s.last_verified.as_str()).max();
+        let newest =
+            self.options.catalogue.services().iter().map(|s| s.last_verified.as_str()).max();
         let meaning = format!(
             "Its newest entry was checked on {}; services that came up since are found only if they speak an AI interface in \
              clear.",
@@ -914,9 +966,7 @@ impl Facts<'_> {
                 .tally
                 .services(|_| true)
                 .into_iter()
-                .filter(|id| {
-                    self.options.catalogue.service(id).is_some_and(|s| keep(s.category))
-                })
+                .filter(|id| self.options.catalogue.service(id).is_some_and(|s| keep(s.category)))
                 .map(|id| self.service(id).name)
                 .collect();
             services
@@ -925,7 +975,8 @@ impl Facts<'_> {
             matches!(c, Category::Agent | Category::BrowserAgent | Category::Mcp | Category::Coding)
         });
         let (programs, on) = {
-            let pairs = self.tally.pairs.iter().filter(|(_, p)| p.classes.contains(&ClientClass::Program));
+            let pairs =
+                self.tally.pairs.iter().filter(|(_, p)| p.classes.contains(&ClientClass::Program));
             let pairs: Vec<&PairKey> = pairs.map(|(k, _)| k).collect();
             let devices: BTreeSet<i64> = pairs.iter().map(|k| k.0).collect();
             let services: BTreeSet<&Text> = pairs.iter().map(|k| &k.1).collect();
@@ -1009,10 +1060,7 @@ impl Facts<'_> {
                 row.sent_unapproved = row.sent_unapproved.saturating_add(pair.volume.sent);
             }
         }
-        DeviceTable {
-            of: self.of.clone(),
-            rows: sums.into_values().map(|(_, row)| row).collect(),
-        }
+        DeviceTable { of: self.of.clone(), rows: sums.into_values().map(|(_, row)| row).collect() }
     }
 
     fn use_table(&self) -> UseTable {
@@ -1068,7 +1116,16 @@ fn change(old: u64, new: u64) -> Option<(&'static str, u64)> {
     let (a, b) = (u128::from(old), u128::from(new));
     let difference = a.abs_diff(b).checked_mul(100)?.checked_div(a)?;
     let percent = u64::try_from(difference).unwrap_or(u64::MAX);
-    Some((if percent == 0 { "much" } else if new > old { "more" } else { "less" }, percent))
+    Some((
+        if percent == 0 {
+            "much"
+        } else if new > old {
+            "more"
+        } else {
+            "less"
+        },
+        percent,
+    ))
 }
 
 fn classes(pair: &Pair) -> Vec<String> {

@@ -172,8 +172,8 @@ fn first_page(report: &Report, out: &mut Vec<Block>) {
             listed(&judged.policies, 2),
             judged.catalogue
         ),
-        verdict: report.verdict.clone(),
-        trend: report.trend.clone(),
+        verdict: kept_together(&report.verdict),
+        trend: kept_together(&report.trend),
         privacy: report.privacy.text.clone(),
     });
     let card = |n: &super::model::Number| Card {
@@ -320,7 +320,10 @@ fn departments(report: &Report, out: &mut Vec<Block>) {
             Cell::new(d.name.clone()),
             Cell::new(number(d.devices.count)),
             Cell::toned(bytes(d.sent_forbidden.count), tone_if(d.sent_forbidden.count, Tone::Bad)),
-            Cell::toned(bytes(d.sent_unreviewed.count), tone_if(d.sent_unreviewed.count, Tone::Care)),
+            Cell::toned(
+                bytes(d.sent_unreviewed.count),
+                tone_if(d.sent_unreviewed.count, Tone::Care),
+            ),
             Cell::toned(bytes(d.sent_allowed.count), tone_if(d.sent_allowed.count, Tone::Good)),
             Cell::new(if d.top_service.is_empty() {
                 "none".to_owned()
@@ -330,7 +333,8 @@ fn departments(report: &Report, out: &mut Vec<Block>) {
         ]
     });
     out.push(Block::Table(Table {
-        caption: "Data sent by department and status, the most to unapproved services first".to_owned(),
+        caption: "Data sent by department and status, the most to unapproved services first"
+            .to_owned(),
         columns: vec![
             left("Department", 2.0),
             right("Devices", 0.8),
@@ -353,7 +357,11 @@ fn departments(report: &Report, out: &mut Vec<Block>) {
             Cell::new(c.title.clone()),
             Cell::new(format!("{} of {}", number(c.devices.count), number(c.devices.of))),
             Cell::new(format!("{} ({})", bytes(c.sent.count), c.sent.share())),
-            Cell::new(format!("{} ({})", bytes(c.sent_unapproved.count), c.sent_unapproved.share())),
+            Cell::new(format!(
+                "{} ({})",
+                bytes(c.sent_unapproved.count),
+                c.sent_unapproved.share()
+            )),
         ]
     });
     out.push(Block::Table(Table {
@@ -418,16 +426,18 @@ fn register(report: &Report, out: &mut Vec<Block>) {
     }
     let more = report.risks.len().saturating_sub(DETAILS_MAX) as u64;
     if more > 0 {
-        let text = format!("{} are told in full in the JSON and XLSX forms.", counted(more, "more risk"));
+        let text =
+            format!("{} are told in full in the JSON and XLSX forms.", counted(more, "more risk"));
         out.push(Block::Note(text));
     }
 }
 
 fn detail(risk: &Risk, out: &mut Vec<Block>) {
-    let tone = Cell::toned(format!("{}, {} of 10", risk.rating, risk.severity), rating_tone(&risk.rating));
+    let tone =
+        Cell::toned(format!("{}, {} of 10", risk.rating, risk.severity), rating_tone(&risk.rating));
     out.push(Block::Sub(anchor(&risk.id), risk.title.clone(), tone));
     let mut facts = vec![
-        ("Why this severity", format!("{}.", risk.reasons.join("; "))),
+        ("Why this severity", format!("{}.", super::capital(&risk.reasons.join("; ")))),
         ("Proposed", risk.proposal.clone()),
     ];
     if risk.id.starts_with("service:") {
@@ -439,18 +449,31 @@ fn detail(risk: &Risk, out: &mut Vec<Block>) {
         let departments: Vec<String> = risk
             .departments
             .iter()
-            .map(|d| format!("{}: {} from {}", d.name, bytes(d.sent.count), counted(d.devices.count, "device")))
+            .map(|d| {
+                format!(
+                    "{}: {} from {}",
+                    d.name,
+                    bytes(d.sent.count),
+                    counted(d.devices.count, "device")
+                )
+            })
             .collect();
         facts.push(("Departments", departments.join("; ")));
-        let clients: Vec<String> =
-            risk.clients.iter().map(|c| format!("{} {}", class(&c.class), c.sent.share())).collect();
+        let clients: Vec<String> = risk
+            .clients
+            .iter()
+            .map(|c| format!("{} {}", class(&c.class), c.sent.share()))
+            .collect();
         facts.push(("Who sends", clients.join("; ")));
     }
     facts.push(("User impact", risk.impact.clone()));
     facts.push(("Cost of acting", risk.cost.clone()));
     let owner = if risk.owner.is_empty() { "nobody yet" } else { &risk.owner };
     let proposed = if risk.due_proposed { " (proposed)" } else { "" };
-    facts.push(("Owner, due, state", format!("{owner}; {}{proposed}; {}", risk.due, risk.state_text)));
+    facts.push((
+        "Owner, due, state",
+        format!("{owner}; {}{proposed}; {}", risk.due, risk.state_text),
+    ));
     for line in &risk.history {
         let dated = if line.decided.is_empty() {
             format!("on data up to {}", minute(&line.data_until))
@@ -468,14 +491,22 @@ fn detail(risk: &Risk, out: &mut Vec<Block>) {
         facts.push(("Decision", parts.join("; ")));
     }
     for proof in &risk.evidence {
-        let frames = format!("frames {} to {}", number(proof.first_frame), number(proof.last_frame));
-        let name = if proof.name_frame > 0 { format!(", name in frame {}", number(proof.name_frame)) } else { String::new() };
-        facts.push(("Evidence", format!(
-            "{}, {frames}{name}: {} ({})",
-            proof.capture,
-            proof.name,
-            proof.name_from.replace('_', " ")
-        )));
+        let frames =
+            format!("frames {} to {}", number(proof.first_frame), number(proof.last_frame));
+        let name = if proof.name_frame > 0 {
+            format!(", name in frame {}", number(proof.name_frame))
+        } else {
+            String::new()
+        };
+        facts.push((
+            "Evidence",
+            format!(
+                "{}, {frames}{name}: {} ({})",
+                proof.capture,
+                proof.name,
+                proof.name_from.replace('_', " ")
+            ),
+        ));
     }
     let controls: Vec<String> =
         risk.controls.iter().map(|c| format!("{} ({})", c.id, c.relation.code())).collect();
@@ -546,7 +577,12 @@ fn controls(report: &Report, out: &mut Vec<Block>) {
     });
     out.push(Block::Table(Table {
         caption: "Tests beside observations".to_owned(),
-        columns: vec![left("Test", 0.6), left("Title", 2.0), left("Asks", 1.5), left("Observed here", 2.6)],
+        columns: vec![
+            left("Test", 0.6),
+            left("Title", 2.0),
+            left("Asks", 1.5),
+            left("Observed here", 2.6),
+        ],
         rows: rows.collect(),
         foot: String::new(),
     }));
@@ -662,12 +698,26 @@ fn annex(report: &Report, out: &mut Vec<Block>) {
     let judged = &report.judged;
     out.push(Block::Facts(vec![
         ("Program", judged.program.clone()),
-        ("Policy", format!(
-            "{} ({})",
-            judged.policies.join(", "),
-            if judged.anew { "every row judged anew for this report" } else { "verdicts as recorded" }
-        )),
-        ("Catalogue", format!("{}; recorded with {}", judged.catalogue, judged.recorded_catalogues.join(", "))),
+        (
+            "Policy",
+            format!(
+                "{} ({})",
+                judged.policies.join(", "),
+                if judged.anew {
+                    "every row judged anew for this report"
+                } else {
+                    "verdicts as recorded"
+                }
+            ),
+        ),
+        (
+            "Catalogue",
+            format!(
+                "{}; recorded with {}",
+                judged.catalogue,
+                judged.recorded_catalogues.join(", ")
+            ),
+        ),
         ("Digest", "stands at the end of this file; shadowtap verify FILE checks it".to_owned()),
     ]));
 }
@@ -681,6 +731,21 @@ fn cut(rows: usize, what: &str) -> String {
     } else {
         String::new()
     }
+}
+
+/// The text with blanks that do not break between a number and its unit.
+fn kept_together(text: &str) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB", "%"];
+    let mut out = String::with_capacity(text.len());
+    for word in text.split(' ') {
+        let unit = units.contains(&word.trim_end_matches([',', ';', '.', ')']));
+        if !out.is_empty() {
+            let number = out.ends_with(|c: char| c.is_ascii_digit());
+            out.push(if unit && number { '\u{a0}' } else { ' ' });
+        }
+        out.push_str(word);
+    }
+    out
 }
 
 /// A place to link to.

@@ -18,7 +18,9 @@ use krilla::outline::{Outline, OutlineNode};
 use krilla::page::PageSettings;
 use krilla::paint::{Fill, FillRule};
 use krilla::surface::Surface;
-use krilla::tagging::{Artifact, ArtifactType, ContentTag, Identifier, SpanTag, Tag, TagGroup, TagTree};
+use krilla::tagging::{
+    Artifact, ArtifactType, ContentTag, Identifier, SpanTag, Tag, TagGroup, TagTree,
+};
 use krilla::text::{Font, TextDirection};
 use krilla::{Document, SerializeSettings};
 
@@ -38,6 +40,9 @@ const LEFT: f32 = 44.0;
 const TOP: f32 = 46.0;
 const BOTTOM: f32 = 786.0;
 const WIDE: f32 = PAGE.0 - 2.0 * LEFT;
+
+/// Height that a risk told in full usually takes.
+const DETAIL: f32 = 250.0;
 
 /// Lines of one cell: a hostile name cannot fill a page.
 const CELL_LINES_MAX: usize = 12;
@@ -145,8 +150,9 @@ impl Sheet<'_> {
                 self.paragraph(title, SECTION, LEFT, WIDE, Role::Heading(2));
                 self.y += 3.0;
             }
-            Block::Sub(_, title, cell) => {
-                self.need(64.0);
+            Block::Sub(id, title, cell) => {
+                // A risk is best read in one piece.
+                self.need(if id.is_empty() { 64.0 } else { DETAIL });
                 self.y += 7.0;
                 self.paragraph(title, SUB, LEFT, WIDE, Role::Heading(3));
                 if !cell.text.is_empty() {
@@ -228,7 +234,9 @@ impl Sheet<'_> {
         let style = Style { color: tone(risk.rating.tone, SOFT), ..STRONG };
         self.put(LEFT, self.y + 9.0, style, &risk.rating.text, group);
         let mut y = self.y + 9.0;
-        for (lines, style, step) in [(title, STRONG, 11.6), (proposal, TEXT, 11.6), (facts, SMALL, 10.0)] {
+        for (lines, style, step) in
+            [(title, STRONG, 11.6), (proposal, TEXT, 11.6), (facts, SMALL, 10.0)]
+        {
             for line in lines {
                 self.put(x, y, style, &line, group);
                 y += step;
@@ -299,7 +307,11 @@ impl Sheet<'_> {
         for (what, command) in actions {
             let what = self.wrap(what, CELL, WIDE - 16.0);
             let style = Style { color: SOFT, ..CELL };
-            let command = if command.is_empty() { Vec::new() } else { self.wrap(command, style, WIDE - 16.0) };
+            let command = if command.is_empty() {
+                Vec::new()
+            } else {
+                self.wrap(command, style, WIDE - 16.0)
+            };
             let h = (what.len() + command.len()) as f32 * 10.2 + 6.0;
             self.need(h);
             self.fill(LEFT, self.y, WIDE, h, PANEL);
@@ -345,7 +357,8 @@ impl Sheet<'_> {
                 };
                 let mut y = self.y + 9.0;
                 for line in lines {
-                    let at = if column.right { x + width - 8.0 - self.width(&line, style) } else { x };
+                    let at =
+                        if column.right { x + width - 8.0 - self.width(&line, style) } else { x };
                     self.put(at, y, style, &line, group);
                     y += 9.8;
                 }
@@ -613,7 +626,14 @@ fn draw(
             let [regular, bold] = fonts;
             let font = if style.bold { bold } else { regular };
             let at = Point::from_xy(*x, *y);
-            surface.draw_text(at, font.clone(), style.size, text, false, TextDirection::LeftToRight);
+            surface.draw_text(
+                at,
+                font.clone(),
+                style.size,
+                text,
+                false,
+                TextDirection::LeftToRight,
+            );
             surface.end_tagged();
             if read_out {
                 read.entry(*group).or_default().push(id);

@@ -43,9 +43,19 @@ const DUE_DAYS: [(u8, i64); 4] = [(9, 7), (7, 14), (4, 30), (0, 90)];
 
 /// What hides names: coverage row, its whole, subject, words.
 const HIDDEN: [(&str, &str, &str, &str); 4] = [
-    ("clients_with_encrypted_dns", "clients", "encrypted-dns", "ask DNS encrypted, past the resolver of the house"),
+    (
+        "clients_with_encrypted_dns",
+        "clients",
+        "encrypted-dns",
+        "ask DNS encrypted, past the resolver of the house",
+    ),
     ("clients_of_relays", "clients", "relays", "use a relay or VPN"),
-    ("clients_of_security_edges", "clients", "security-edges", "go through a security service edge"),
+    (
+        "clients_of_security_edges",
+        "clients",
+        "security-edges",
+        "go through a security service edge",
+    ),
     ("hellos_ech_plausible", "hellos", "ech", "hide their real name (ECH)"),
 ];
 
@@ -56,11 +66,17 @@ impl Facts<'_> {
         answers: &Answers,
         ledger: &[CoverageLine],
     ) -> Result<Vec<Risk>, Failure> {
-        let controls = Controls::embedded().map_err(|e| Failure::Format("controls", e.to_string()))?;
+        let controls =
+            Controls::embedded().map_err(|e| Failure::Format("controls", e.to_string()))?;
         let mut by_service: BTreeMap<&Text, BTreeMap<Disposition, BTreeMap<i64, &Pair>>> =
             BTreeMap::new();
         for ((device, service, verdict), pair) in &self.tally.pairs {
-            by_service.entry(service).or_default().entry(*verdict).or_default().insert(*device, pair);
+            by_service
+                .entry(service)
+                .or_default()
+                .entry(*verdict)
+                .or_default()
+                .insert(*device, pair);
         }
         let mut risks = Vec::new();
         for (service, verdicts) in by_service {
@@ -76,15 +92,21 @@ impl Facts<'_> {
             risks.push(self.of_candidate(&candidate, &controls));
         }
         for (name, whole, subject, words) in HIDDEN {
-            let count = |name: &str| ledger.iter().find(|l| &*l.name == name).map_or(0, |l| l.count);
+            let count =
+                |name: &str| ledger.iter().find(|l| &*l.name == name).map_or(0, |l| l.count);
             if count(name) > 0 {
-                let figure = Figure::new(count(name), count(whole), &format!("{whole}, counted in each capture"));
+                let figure = Figure::new(
+                    count(name),
+                    count(whole),
+                    &format!("{whole}, counted in each capture"),
+                );
                 risks.push(self.of_hidden(subject, words, figure, whole, &controls));
             }
         }
         let closed = |r: &Risk| matches!(r.state.as_str(), "accepted" | "resolved");
         risks.sort_by(|a, b| {
-            let key = |r: &Risk| (closed(r), Reverse(r.severity), Reverse(r.sent.count), r.id.clone());
+            let key =
+                |r: &Risk| (closed(r), Reverse(r.severity), Reverse(r.sent.count), r.id.clone());
             key(a).cmp(&key(b))
         });
         Ok(risks)
@@ -134,11 +156,16 @@ impl Facts<'_> {
             let n = devices.values().filter(|p| p.level == Some(Level::Bulk)).count() as u64;
             worse(0, "bulk-upload", format!("{} uploaded in bulk", counted(n, "device")));
         }
-        let programs = sum.classes.contains(&ClientClass::Program) || sum.classes.contains(&ClientClass::Server);
+        let programs = sum.classes.contains(&ClientClass::Program)
+            || sum.classes.contains(&ClientClass::Server);
         let category = known.map(|s| s.category);
         let agent = matches!(category, Some(Category::Agent | Category::BrowserAgent));
         if programs && verdict.unapproved() {
-            worse(1, "program-use", "programs send there, without a person reading along".to_owned());
+            worse(
+                1,
+                "program-use",
+                "programs send there, without a person reading along".to_owned(),
+            );
         }
         if agent {
             worse(1, "agent", "it is an agent, which acts by itself".to_owned());
@@ -153,7 +180,11 @@ impl Facts<'_> {
         }
         if tags.iter().any(|t| t == "prc-hosted") && verdict.unapproved() {
             // Whoever forbade it weighed that already.
-            worse(u8::from(verdict == Disposition::Unreviewed), "jurisdiction", "by the catalogue, prompts are processed in China".to_owned());
+            worse(
+                u8::from(verdict == Disposition::Unreviewed),
+                "jurisdiction",
+                "by the catalogue, prompts are processed in China".to_owned(),
+            );
         }
         let count = devices.len() as u64;
         let many = count.saturating_mul(WIDESPREAD) >= self.of.devices && count > 1;
@@ -169,7 +200,8 @@ impl Facts<'_> {
             counted(count, "device"),
             bytes(sum.volume.sent),
         );
-        let mut risk = self.blank(&format!("service:{id}"), title, severity, reasons, &aspects, controls);
+        let mut risk =
+            self.blank(&format!("service:{id}"), title, severity, reasons, &aspects, controls);
         risk.status = word(verdict).to_owned();
         risk.level = level.code().to_owned();
         risk.devices = self.devices_figure(count);
@@ -203,14 +235,35 @@ impl Facts<'_> {
     }
 
     /// What is proposed, and how to do it.
-    fn advise(&self, risk: &mut Risk, service: &ServiceName, verdict: Disposition, first: Option<&Finding>) {
+    fn advise(
+        &self,
+        risk: &mut Risk,
+        service: &ServiceName,
+        verdict: Disposition,
+        first: Option<&Finding>,
+    ) {
         let (id, name) = (&service.id, &service.name);
         let (store, policy) = (&self.options.store, &self.options.policy_file);
         let people = "--owner NAME --reason TEXT";
         let act = |what: &str, command: String| Action { what: what.to_owned(), command };
         let look = first.filter(|_| self.mask.shows_names()).map_or_else(
-            || act("Look at who and where, if you may", format!("shadowtap report --store {store} --names --format html --output named.html")),
-            |f| act("Look at the packets", format!("shadowtap evidence {} --store {store}", f.id.get(..12).unwrap_or(&f.id))),
+            || {
+                act(
+                    "Look at who and where, if you may",
+                    format!(
+                        "shadowtap report --store {store} --names --format html --output named.html"
+                    ),
+                )
+            },
+            |f| {
+                act(
+                    "Look at the packets",
+                    format!(
+                        "shadowtap evidence {} --store {store}",
+                        f.id.get(..12).unwrap_or(&f.id)
+                    ),
+                )
+            },
         );
         let preview = act(
             "See what a block would break",
@@ -222,7 +275,9 @@ impl Facts<'_> {
         );
         let approve = act(
             "Or approve it for a time",
-            format!("shadowtap approve {id} --store {store} --policy {policy} {people} --expires DATE"),
+            format!(
+                "shadowtap approve {id} --store {store} --policy {policy} {people} --expires DATE"
+            ),
         );
         let deny = act(
             "Or forbid it",
@@ -232,18 +287,21 @@ impl Facts<'_> {
             "Say who looks into it",
             format!("shadowtap review {id} --store {store} --policy {policy} {people}"),
         );
-        let alternative = self.alternatives(self.options.catalogue.service(id).map(|s| s.category), id);
+        let alternative =
+            self.alternatives(self.options.catalogue.service(id).map(|s| s.category), id);
         (risk.proposal, risk.actions) = match (verdict, risk.state.as_str()) {
-            (_, "accepted" | "resolved") => (
-                "Nothing to do before the decision ends.".to_owned(),
-                vec![look],
-            ),
+            (_, "accepted" | "resolved") => {
+                ("Nothing to do before the decision ends.".to_owned(), vec![look])
+            }
             (Disposition::Unsanctioned, _) => {
                 let instead = alternative.first().map_or_else(
                     || "name an approved service instead".to_owned(),
                     |a| format!("offer {a} instead"),
                 );
-                (format!("Block {name} after a word with its users; {instead}."), vec![preview, block, look, approve])
+                (
+                    format!("Block {name} after a word with its users; {instead}."),
+                    vec![preview, block, look, approve],
+                )
             }
             (_, "in_review") => (
                 format!("End the review of {name} with a decision."),
@@ -284,11 +342,18 @@ impl Facts<'_> {
         risk.status = "unknown".to_owned();
         risk.devices = self.devices_figure(totals.devices);
         risk.sent = Figure::new(totals.bytes_up, totals.bytes_up, "bytes sent to this host");
-        risk.received = Figure::new(totals.bytes_down, totals.bytes_down, "bytes received from this host");
-        (risk.first_seen, risk.last_seen) = (Some(rfc3339(totals.first_seen)), Some(rfc3339(totals.last_seen)));
-        risk.impact = format!("{} would miss it, if it is in use.", capital(&counted(totals.devices, "device")));
+        risk.received =
+            Figure::new(totals.bytes_down, totals.bytes_down, "bytes received from this host");
+        (risk.first_seen, risk.last_seen) =
+            (Some(rfc3339(totals.first_seen)), Some(rfc3339(totals.last_seen)));
+        risk.impact = format!(
+            "{} would miss it, if it is in use.",
+            capital(&counted(totals.devices, "device"))
+        );
         risk.cost = "An hour of whoever runs the host: what is it, and whose?".to_owned();
-        risk.proposal = "Find out who runs it; then approve it, move it behind a login, or switch it off.".to_owned();
+        risk.proposal =
+            "Find out who runs it; then approve it, move it behind a login, or switch it off."
+                .to_owned();
         let host = if host == *line.host { host } else { "HOST".to_owned() };
         risk.actions = vec![Action {
             what: "Say who looks into it".to_owned(),
@@ -314,8 +379,14 @@ impl Facts<'_> {
             "no wrongdoing: it is a gap in sight".to_owned(),
         ];
         let severity = if figure.percent().unwrap_or(0) >= WIDESPREAD { 4 } else { 2 };
-        let mut risk =
-            self.blank(&format!("hidden:{subject}"), title, severity, reasons, &["hidden-use"], controls);
+        let mut risk = self.blank(
+            &format!("hidden:{subject}"),
+            title,
+            severity,
+            reasons,
+            &["hidden-use"],
+            controls,
+        );
         risk.status = "unknown".to_owned();
         risk.devices = figure;
         risk.impact = "Nobody loses a service if names become visible again.".to_owned();
@@ -332,7 +403,10 @@ impl Facts<'_> {
                 "Ask the edge for its own report on AI, and read both together.",
                 "Compare periods: the edge sees these clients, this sensor the others",
             ),
-            _ => ("Decide whether relays are allowed on this network.", "Firewall: block the relays' names if they are not"),
+            _ => (
+                "Decide whether relays are allowed on this network.",
+                "Firewall: block the relays' names if they are not",
+            ),
         };
         risk.cost = "A change of configuration; no licence.".to_owned();
         risk.proposal = proposal.to_owned();
@@ -454,8 +528,12 @@ impl Facts<'_> {
 
     fn cost(&self, category: Option<Category>, id: &str) -> String {
         match self.alternatives(category, id).as_slice() {
-            [] => "Needs an alternative first: no approved service of this kind is in the policy.".to_owned(),
-            names => format!("Low: {} is approved for the same kind of work.", super::words::listed(names, 3)),
+            [] => "Needs an alternative first: no approved service of this kind is in the policy."
+                .to_owned(),
+            names => format!(
+                "Low: {} is approved for the same kind of work.",
+                super::words::listed(names, 3)
+            ),
         }
     }
 
@@ -481,7 +559,13 @@ fn alike(a: Option<Category>, b: Option<Category>) -> bool {
     let text = |c: Option<Category>| {
         matches!(
             c,
-            Some(Category::Chat | Category::LlmApi | Category::Gateway | Category::Search | Category::Writing)
+            Some(
+                Category::Chat
+                    | Category::LlmApi
+                    | Category::Gateway
+                    | Category::Search
+                    | Category::Writing
+            )
         )
     };
     a == b || (text(a) && text(b))
@@ -521,7 +605,8 @@ fn shares_of_classes(sum: &Pair) -> Vec<ClientShare> {
 
 fn due_by_severity(severity: u8, until: Timestamp) -> String {
     let days = DUE_DAYS.iter().find(|(least, _)| severity >= *least).map_or(90, |(_, days)| *days);
-    let last = i64::try_from(until.seconds()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    let last =
+        i64::try_from(until.seconds()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     let day = last.map(|t| t.to_zoned(TimeZone::UTC).date());
     day.and_then(|d| d.checked_add(days.days()).ok()).map(|d| d.to_string()).unwrap_or_default()
 }
@@ -548,9 +633,13 @@ mod tests {
     #[test]
     fn days_to_act_follow_severity() {
         let monday = Timestamp(1_772_409_600 * Timestamp::SECOND);
-        for (severity, expected) in
-            [(10, "2026-03-09"), (9, "2026-03-09"), (7, "2026-03-16"), (5, "2026-04-01"), (1, "2026-05-31")]
-        {
+        for (severity, expected) in [
+            (10, "2026-03-09"),
+            (9, "2026-03-09"),
+            (7, "2026-03-16"),
+            (5, "2026-04-01"),
+            (1, "2026-05-31"),
+        ] {
             assert_eq!(due_by_severity(severity, monday), expected, "{severity}");
         }
     }

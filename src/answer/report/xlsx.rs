@@ -115,7 +115,10 @@ fn summary(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<
         ("Policy", judged.policies.join(", ")),
         ("Catalogue", judged.catalogue.clone()),
         ("Program", judged.program.clone()),
-        ("Digest", "the comment of this file, as a ZIP archive; shadowtap verify checks it".to_owned()),
+        (
+            "Digest",
+            "the comment of this file, as a ZIP archive; shadowtap verify checks it".to_owned(),
+        ),
     ] {
         sheet.write_string(row, 0, name)?;
         sheet.write_string(row, 1, plain(&value))?;
@@ -126,11 +129,30 @@ fn summary(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<
 
 fn risks(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
     let heads = [
-        ("Rating", 10.0), ("Severity", 9.0), ("Risk", 60.0), ("Status", 14.0), ("State", 20.0), ("Owner", 18.0), ("Due", 12.0),
-        ("Proposed", 50.0), ("Devices", 10.0), ("Of devices", 10.0), ("Sessions", 10.0), ("Of sessions", 10.0),
-        ("Bytes sent", 14.0), ("Of bytes sent", 14.0), ("Findings", 10.0), ("Of findings", 10.0), ("First seen, UTC", 16.0),
-        ("Last seen, UTC", 16.0), ("User impact", 40.0), ("Cost of acting", 40.0), ("Why", 60.0), ("Commands", 60.0),
-        ("Controls", 60.0), ("Id", 24.0),
+        ("Rating", 10.0),
+        ("Severity", 9.0),
+        ("Risk", 60.0),
+        ("Status", 14.0),
+        ("State", 20.0),
+        ("Owner", 18.0),
+        ("Due", 12.0),
+        ("Proposed", 50.0),
+        ("Devices", 10.0),
+        ("Of devices", 10.0),
+        ("Sessions", 10.0),
+        ("Of sessions", 10.0),
+        ("Bytes sent", 14.0),
+        ("Of bytes sent", 14.0),
+        ("Findings", 10.0),
+        ("Of findings", 10.0),
+        ("First seen, UTC", 16.0),
+        ("Last seen, UTC", 16.0),
+        ("User impact", 40.0),
+        ("Cost of acting", 40.0),
+        ("Why", 60.0),
+        ("Commands", 60.0),
+        ("Controls", 60.0),
+        ("Id", 24.0),
     ];
     let rows = report.risks.iter().map(|r| {
         let commands: Vec<&str> =
@@ -138,16 +160,28 @@ fn risks(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<()
         let controls: Vec<String> =
             r.controls.iter().map(|c| format!("{} ({})", c.id, c.relation.code())).collect();
         let mut row = vec![
-            text(&r.rating), Value::Number(u64::from(r.severity)), text(&r.title), text(&r.status), text(&r.state_text),
-            text(&r.owner), text(&r.due), text(&r.proposal),
+            text(&r.rating),
+            Value::Number(u64::from(r.severity)),
+            text(&r.title),
+            text(&r.status),
+            text(&r.state_text),
+            text(&r.owner),
+            text(&r.due),
+            text(&r.proposal),
         ];
         for figure in [&r.devices, &r.sessions, &r.sent, &r.findings] {
             row.extend(figure_of(figure));
         }
         let when = |t: &Option<String>| t.clone().map_or(Value::Text(String::new()), Value::Time);
         row.extend([
-            when(&r.first_seen), when(&r.last_seen), text(&r.impact), text(&r.cost), text(&r.reasons.join("; ")),
-            text(&commands.join("\n")), text(&controls.join(", ")), text(&r.id),
+            when(&r.first_seen),
+            when(&r.last_seen),
+            text(&r.impact),
+            text(&r.cost),
+            text(&r.reasons.join("; ")),
+            text(&commands.join("\n")),
+            text(&controls.join(", ")),
+            text(&r.id),
         ]);
         row
     });
@@ -156,33 +190,80 @@ fn risks(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<()
 
 fn services(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
     let heads = [
-        ("Service", 28.0), ("Vendor", 22.0), ("Country", 9.0), ("Category", 14.0), ("Status", 14.0), ("Level", 9.0), ("New", 7.0),
-        ("Owner", 18.0), ("Devices", 10.0), ("Of devices", 10.0), ("Sessions", 10.0), ("Of sessions", 10.0), ("Bytes sent", 14.0),
-        ("Of bytes sent", 14.0), ("Share", 8.0), ("Bytes received", 14.0), ("Flows", 9.0), ("Clients", 18.0),
-        ("First seen, UTC", 16.0), ("Last seen, UTC", 16.0), ("Id", 20.0),
+        ("Service", 28.0),
+        ("Vendor", 22.0),
+        ("Country", 9.0),
+        ("Category", 14.0),
+        ("Status", 14.0),
+        ("Level", 9.0),
+        ("New", 7.0),
+        ("Owner", 18.0),
+        ("Devices", 10.0),
+        ("Of devices", 10.0),
+        ("Sessions", 10.0),
+        ("Of sessions", 10.0),
+        ("Bytes sent", 14.0),
+        ("Of bytes sent", 14.0),
+        ("Share", 8.0),
+        ("Bytes received", 14.0),
+        ("Flows", 9.0),
+        ("Clients", 18.0),
+        ("First seen, UTC", 16.0),
+        ("Last seen, UTC", 16.0),
+        ("Id", 20.0),
     ];
-    let rows = report.groups.iter().flat_map(|g| g.services.iter().map(move |s| (g, s))).map(|(g, s)| {
-        vec![
-            text(&s.service.name), text(&s.service.vendor), text(&s.service.country), text(&s.service.category), text(&s.status),
-            text(&s.level), text(if s.new { "new" } else { "" }), text(&s.owner), Value::Number(s.devices),
-            Value::Number(g.of.devices), Value::Number(s.sessions), Value::Number(g.of.sessions), Value::Number(s.sent),
-            Value::Number(g.of.sent), Value::Share(s.sent, g.of.sent), Value::Number(s.received), Value::Number(s.flows),
-            text(&s.clients.join(", ")), Value::Time(s.first_seen.clone()), Value::Time(s.last_seen.clone()), text(&s.service.id),
-        ]
-    });
+    let rows =
+        report.groups.iter().flat_map(|g| g.services.iter().map(move |s| (g, s))).map(|(g, s)| {
+            vec![
+                text(&s.service.name),
+                text(&s.service.vendor),
+                text(&s.service.country),
+                text(&s.service.category),
+                text(&s.status),
+                text(&s.level),
+                text(if s.new { "new" } else { "" }),
+                text(&s.owner),
+                Value::Number(s.devices),
+                Value::Number(g.of.devices),
+                Value::Number(s.sessions),
+                Value::Number(g.of.sessions),
+                Value::Number(s.sent),
+                Value::Number(g.of.sent),
+                Value::Share(s.sent, g.of.sent),
+                Value::Number(s.received),
+                Value::Number(s.flows),
+                text(&s.clients.join(", ")),
+                Value::Time(s.first_seen.clone()),
+                Value::Time(s.last_seen.clone()),
+                text(&s.service.id),
+            ]
+        });
     table(sheet, "Services", &heads, rows, formats)
 }
 
 fn departments(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
     let heads = [
-        ("Department", 30.0), ("Devices", 10.0), ("Of devices", 10.0), ("Bytes to forbidden", 16.0), ("Bytes not yet reviewed", 16.0),
-        ("Bytes to allowed", 16.0), ("Of bytes sent", 16.0), ("Unapproved service most sent to", 30.0), ("Bytes sent there", 16.0),
+        ("Department", 30.0),
+        ("Devices", 10.0),
+        ("Of devices", 10.0),
+        ("Bytes to forbidden", 16.0),
+        ("Bytes not yet reviewed", 16.0),
+        ("Bytes to allowed", 16.0),
+        ("Of bytes sent", 16.0),
+        ("Unapproved service most sent to", 30.0),
+        ("Bytes sent there", 16.0),
     ];
     let rows = report.departments.iter().map(|d| {
         vec![
-            text(&d.name), Value::Number(d.devices.count), Value::Number(d.devices.of), Value::Number(d.sent_forbidden.count),
-            Value::Number(d.sent_unreviewed.count), Value::Number(d.sent_allowed.count), Value::Number(d.sent_allowed.of),
-            text(&d.top_service), Value::Number(d.top_sent.count),
+            text(&d.name),
+            Value::Number(d.devices.count),
+            Value::Number(d.devices.of),
+            Value::Number(d.sent_forbidden.count),
+            Value::Number(d.sent_unreviewed.count),
+            Value::Number(d.sent_allowed.count),
+            Value::Number(d.sent_allowed.of),
+            text(&d.top_service),
+            Value::Number(d.top_sent.count),
         ]
     });
     table(sheet, "Departments", &heads, rows, formats)
@@ -190,14 +271,27 @@ fn departments(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Res
 
 fn devices(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
     let heads = [
-        ("Device", 30.0), ("Department", 24.0), ("Services", 10.0), ("Unapproved", 11.0), ("Sessions", 10.0),
-        ("Bytes sent to unapproved", 16.0), ("Bytes sent", 14.0), ("Of bytes sent", 16.0), ("Bytes received", 14.0),
+        ("Device", 30.0),
+        ("Department", 24.0),
+        ("Services", 10.0),
+        ("Unapproved", 11.0),
+        ("Sessions", 10.0),
+        ("Bytes sent to unapproved", 16.0),
+        ("Bytes sent", 14.0),
+        ("Of bytes sent", 16.0),
+        ("Bytes received", 14.0),
     ];
     let of = &report.devices.of;
     let rows = report.devices.rows.iter().map(|d| {
         vec![
-            text(&d.device), text(&d.department), Value::Number(d.services), Value::Number(d.services_unapproved),
-            Value::Number(d.sessions), Value::Number(d.sent_unapproved), Value::Number(d.sent), Value::Number(of.sent),
+            text(&d.device),
+            text(&d.department),
+            Value::Number(d.services),
+            Value::Number(d.services_unapproved),
+            Value::Number(d.sessions),
+            Value::Number(d.sent_unapproved),
+            Value::Number(d.sent),
+            Value::Number(of.sent),
             Value::Number(d.received),
         ]
     });
@@ -206,23 +300,53 @@ fn devices(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<
 
 fn uses(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
     let heads = [
-        ("Device", 30.0), ("Department", 24.0), ("Service", 28.0), ("Status", 14.0), ("Level", 9.0), ("Clients", 18.0), ("Days", 7.0),
-        ("Of days", 8.0), ("Sessions", 10.0), ("Bytes sent", 14.0), ("Of bytes sent", 16.0), ("Bytes received", 14.0), ("Flows", 9.0),
-        ("First seen, UTC", 16.0), ("Last seen, UTC", 16.0),
+        ("Device", 30.0),
+        ("Department", 24.0),
+        ("Service", 28.0),
+        ("Status", 14.0),
+        ("Level", 9.0),
+        ("Clients", 18.0),
+        ("Days", 7.0),
+        ("Of days", 8.0),
+        ("Sessions", 10.0),
+        ("Bytes sent", 14.0),
+        ("Of bytes sent", 16.0),
+        ("Bytes received", 14.0),
+        ("Flows", 9.0),
+        ("First seen, UTC", 16.0),
+        ("Last seen, UTC", 16.0),
     ];
     let of = &report.uses.of;
     let rows = report.uses.rows.iter().map(|u| {
         vec![
-            text(&u.device), text(&u.department), text(&u.service_name), text(&u.status), text(&u.level), text(&u.clients.join(", ")),
-            Value::Number(u.days), Value::Number(of.days), Value::Number(u.sessions), Value::Number(u.sent), Value::Number(of.sent),
-            Value::Number(u.received), Value::Number(u.flows), Value::Time(u.first_seen.clone()), Value::Time(u.last_seen.clone()),
+            text(&u.device),
+            text(&u.department),
+            text(&u.service_name),
+            text(&u.status),
+            text(&u.level),
+            text(&u.clients.join(", ")),
+            Value::Number(u.days),
+            Value::Number(of.days),
+            Value::Number(u.sessions),
+            Value::Number(u.sent),
+            Value::Number(of.sent),
+            Value::Number(u.received),
+            Value::Number(u.flows),
+            Value::Time(u.first_seen.clone()),
+            Value::Time(u.last_seen.clone()),
         ]
     });
     table(sheet, "Devices by service", &heads, rows, formats)
 }
 
 fn unseen(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [("What we cannot see", 46.0), ("How many", 12.0), ("Of", 12.0), ("What those are", 34.0), ("What it means", 90.0)];
+    let heads = [
+        ("What we cannot see", 46.0),
+        ("How many", 12.0),
+        ("Of", 12.0),
+        ("What those are", 34.0),
+        ("What it means", 90.0),
+    ];
     let rows = report.unseen.iter().map(|u| {
         let mut row = vec![text(&u.what)];
         match &u.figure {
@@ -237,24 +361,51 @@ fn unseen(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(
 
 fn controls(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
     let heads = [
-        ("Risk", 24.0), ("Catalogue", 20.0), ("Control", 16.0), ("About", 36.0), ("Relation", 11.0), ("Why", 80.0),
+        ("Risk", 24.0),
+        ("Catalogue", 20.0),
+        ("Control", 16.0),
+        ("About", 36.0),
+        ("Relation", 11.0),
+        ("Why", 80.0),
     ];
-    let rows = report.risks.iter().flat_map(|r| r.controls.iter().map(move |c| (r, c))).map(|(r, c)| {
-        let name = report.catalogues.iter().find(|k| k.id == c.catalogue).map_or(&c.catalogue, |k| &k.name);
-        vec![text(&r.id), text(name), text(&c.id), text(&c.title), text(c.relation.code()), text(&c.why)]
-    });
+    let rows =
+        report.risks.iter().flat_map(|r| r.controls.iter().map(move |c| (r, c))).map(|(r, c)| {
+            let name = report
+                .catalogues
+                .iter()
+                .find(|k| k.id == c.catalogue)
+                .map_or(&c.catalogue, |k| &k.name);
+            vec![
+                text(&r.id),
+                text(name),
+                text(&c.id),
+                text(&c.title),
+                text(c.relation.code()),
+                text(&c.why),
+            ]
+        });
     table(sheet, "Controls", &heads, rows, formats)
 }
 
 fn inputs(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
     let heads = [
-        ("Capture", 40.0), ("Frames", 12.0), ("Of frames", 12.0), ("From, UTC", 16.0), ("Until, UTC", 16.0), ("Fault", 40.0),
+        ("Capture", 40.0),
+        ("Frames", 12.0),
+        ("Of frames", 12.0),
+        ("From, UTC", 16.0),
+        ("Until, UTC", 16.0),
+        ("Fault", 40.0),
         ("Digest and size", 46.0),
     ];
     let rows = report.inputs.iter().map(|i| {
         vec![
-            text(&i.name), Value::Number(i.frames.count), Value::Number(i.frames.of), Value::Time(i.first_frame.clone()),
-            Value::Time(i.last_frame.clone()), text(&i.fault), text(&i.id),
+            text(&i.name),
+            Value::Number(i.frames.count),
+            Value::Number(i.frames.of),
+            Value::Time(i.first_frame.clone()),
+            Value::Time(i.last_frame.clone()),
+            text(&i.fault),
+            text(&i.id),
         ]
     });
     table(sheet, "Captures", &heads, rows, formats)

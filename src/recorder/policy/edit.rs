@@ -211,7 +211,8 @@ mod tests {
         let once = change("", &approve("claude")).unwrap();
         let twice = change(&once, &approve("claude")).unwrap();
         assert_eq!(once, twice);
-        let some = Change { scope: vec![("networks", "10.1.0.0/16".to_owned())], ..approve("claude") };
+        let some =
+            Change { scope: vec![("networks", "10.1.0.0/16".to_owned())], ..approve("claude") };
         let both = change(&once, &some).unwrap();
         assert_eq!(both.matches("[[rule]]").count(), 2, "{both}");
         assert!(both.contains("networks = [\"10.1.0.0/16\"]"), "{both}");

@@ -112,7 +112,11 @@ impl Answers {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn each_session(&self, scope: &Scope, mut take: impl FnMut(&Presence)) -> Result<(), Error> {
+    pub fn each_session(
+        &self,
+        scope: &Scope,
+        mut take: impl FnMut(&Presence),
+    ) -> Result<(), Error> {
         let sql = format!(
             "SELECT s.actor, s.service, s.started, s.ended, s.level, s.disposition
              FROM session s JOIN actor a ON a.id = s.actor
