@@ -7,13 +7,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::NeighborSource;
 use crate::watcher::protocol::grammar::Api;
 use crate::watcher::protocol::{AccountSource, EchOuter, HelloTransport, HostSource, Protocol};
 
 /// A text by its number in the interner of the watcher that sent it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct TextId(pub u32);
 
 impl TextId {
@@ -27,7 +31,7 @@ impl TextId {
 }
 
 /// Everything one watcher has to say of one block.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Batch {
     /// Which watcher.
     pub watcher: usize,
@@ -44,7 +48,9 @@ pub struct Batch {
 }
 
 /// Place of an observation in the run: independent of how many watchers there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Order {
     /// Index of the frame in its block; `u32::MAX` for what the passing of time brought about.
     pub frame: u32,
@@ -53,7 +59,7 @@ pub struct Order {
 }
 
 /// Identity of a flow, client first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FlowRef {
     /// Address space.
     pub realm: Realm,
@@ -68,7 +74,7 @@ pub struct FlowRef {
 }
 
 /// One thing that was seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Observation {
     /// Place in the run.
     pub order: Order,
@@ -85,7 +91,7 @@ pub struct Observation {
 }
 
 /// How a name became known, strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NameSource {
     /// Nothing named the flow.
     None,
@@ -106,7 +112,7 @@ pub enum NameSource {
 }
 
 /// The things that can be seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Fact {
     /// ClientHello.
     Hello(Hello),
@@ -204,7 +210,7 @@ pub enum Fact {
 }
 
 /// A ClientHello.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// Carrier.
     pub transport: HelloTransport,
@@ -227,7 +233,7 @@ pub struct Hello {
 }
 
 /// An HTTP request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Http {
     /// 10, 11 or 20.
     pub version: u8,
@@ -254,7 +260,7 @@ pub struct Http {
 }
 
 /// What a DHCP message says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Dhcp {
     /// 4 or 6.
     pub version: u8,
@@ -278,7 +284,7 @@ pub struct Dhcp {
 
 /// Bytes of a flow since its last delta, all within one minute of sensor time, one input and
 /// one name. Self-contained: the recorder needs no memory of flows that do not matter.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Delta {
     /// TCP/UDP payload octets by sequence or length, client to server.
     pub up: u64,
@@ -320,7 +326,7 @@ pub struct Delta {
 }
 
 /// What is known of a flow's life. Bits, because a flow has many at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowState(pub u16);
 
 impl FlowState {

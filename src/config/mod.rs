@@ -191,6 +191,7 @@ impl Config {
             closed_s: l.closed_s,
             udp_idle_s: l.udp_idle_s,
             datagram_idle_s: l.datagram_idle_s,
+            tells_growth: false,
         }
     }
 

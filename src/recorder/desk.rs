@@ -69,6 +69,16 @@ struct World {
     flows_full: u64,
 }
 
+impl World {
+    /// Notes a client whose names something hides; each once.
+    fn hides(&mut self, o: &Observation, row: &'static str) {
+        let client = (o.input, row, o.flow.realm, o.flow.client.addr);
+        if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(client) {
+            self.aggregate.cover(o.input, row, Some("clients"), 1);
+        }
+    }
+}
+
 /// The recorder.
 pub struct Desk {
     rules: Rulebook,
@@ -77,6 +87,8 @@ pub struct Desk {
     world: World,
     captures: Vec<Text>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
+    /// A use was seen that nobody was told of yet.
+    urgent: bool,
 }
 
 impl Desk {
@@ -93,6 +105,7 @@ impl Desk {
             world: World::default(),
             captures: Vec::new(),
             carried: HashMap::default(),
+            urgent: false,
         }
     }
 
@@ -148,17 +161,89 @@ impl Desk {
         for (_, flow) in left {
             self.close(&mut world, &flow);
         }
-        for (input, ..) in &world.clients {
-            world.aggregate.cover(*input, "clients", None, 1);
-        }
-        for (input, what, ..) in &world.hidden {
-            world.aggregate.cover(*input, what, Some("clients"), 1);
-        }
         let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
         world.aggregate.finish(&self.versions, key_of)
+    }
+
+    /// Live: a use was seen that no rows were made of yet.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Live: the rows of what grew since the last call, with verdicts as they stand now. Flows
+    /// that are not in use yet wait until they are, or end. `now` is sensor time, `whole` asks for
+    /// roll-ups as well, which need not be as fresh.
+    pub fn grown(
+        &mut self,
+        key_of: impl Fn(u16) -> Text,
+        now: Timestamp,
+        whole: bool,
+    ) -> Vec<(u16, InputRows)> {
+        self.urgent = false;
+        let mut world = std::mem::take(&mut self.world);
+        let mut flows = std::mem::take(&mut world.flows);
+        for flow in flows.values_mut().filter(|f| f.grown) {
+            if flow.level(self.rules.bulk_bytes).counts() {
+                self.close(&mut world, flow);
+                flow.tell();
+            }
+        }
+        world.flows = flows;
+        self.world = world;
+        self.world.aggregate.grown(&self.versions, key_of, now, whole)
+    }
+
+    /// Live: the last rows; every flow is closed.
+    pub fn finish_live(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
+        let mut world = std::mem::take(&mut self.world);
+        let flows = std::mem::take(&mut world.flows);
+        for flow in flows.values() {
+            self.close(&mut world, flow);
+        }
+        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        if dropped > 0 {
+            world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
+        }
+        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true)
+    }
+
+    /// Live: judges by other rules from here on. Open flows whose name the new catalogue does not
+    /// know end under the old one.
+    pub fn judge_by(&mut self, rules: Rulebook) {
+        let known = |f: &MatchedFlow| hits::hit(&rules.catalogue, &f.name).map(Arc::new);
+        let mut world = std::mem::take(&mut self.world);
+        let flows = std::mem::take(&mut world.flows);
+        for (id, mut flow) in flows {
+            match known(&flow) {
+                Some(hit) => {
+                    flow.hit = hit;
+                    world.flows.insert(id, flow);
+                }
+                None => self.close(&mut world, &flow),
+            }
+        }
+        self.world = world;
+        for texts in &mut self.texts {
+            texts.look_up_again(&rules.catalogue);
+        }
+        self.versions = Versions {
+            policy: rules.policy.version().clone(),
+            signatures: Text::from(rules.catalogue.version()),
+        };
+        self.rules = rules;
+    }
+
+    /// Live: who has which address now, for views.
+    pub fn directory(&mut self, directory: Arc<super::identity::Directory>) {
+        self.world.bindings.publish(directory);
+    }
+
+    /// Flows open under a name of the catalogue.
+    pub fn open(&self) -> usize {
+        self.world.flows.len()
     }
 
     fn observation(&mut self, o: &Observation, texts: &Texts) {
@@ -278,9 +363,7 @@ impl Desk {
             && let Some(hider) = self.rules.network.by_name(name)
         {
             let row = hider_row(hider.kind);
-            if self.world.hidden.len() < HIDDEN_MAX {
-                self.world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
-            }
+            self.world.hides(o, row);
         }
         if hidden {
             return;
@@ -400,6 +483,8 @@ impl Desk {
                 open: false,
                 carried: false,
                 next_seq: [0; 2],
+                grown: false,
+                told: false,
             };
             self.world.flows.insert(o.flow.id, flow);
         }
@@ -556,8 +641,11 @@ impl Desk {
         doubtful: bool,
         last: bool,
     ) {
+        let bulk = self.rules.bulk_bytes;
         let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
         flow.add(o.input, delta);
+        let urgent = !flow.told && flow.level(bulk).counts();
+        self.urgent |= urgent;
         if last {
             self.over(o.flow.id);
         }
@@ -608,8 +696,10 @@ impl Desk {
     /// Numbers that every flow adds to, whoever it went to.
     fn ledger(&mut self, o: &Observation, delta: &Delta, last: bool) {
         let world = &mut self.world;
-        if world.clients.len() < HIDDEN_MAX && delta.packets_up > 0 {
-            world.clients.insert((o.input, o.flow.realm, o.flow.client.addr));
+        let client = (o.input, o.flow.realm, o.flow.client.addr);
+        if world.clients.len() < HIDDEN_MAX && delta.packets_up > 0 && world.clients.insert(client)
+        {
+            world.aggregate.cover(o.input, "clients", None, 1);
         }
         let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);
         cover(&mut world.aggregate, "payload_bytes", None, delta.up + delta.down);
@@ -635,10 +725,8 @@ impl Desk {
         let hider = self.rules.network.by_address(o.flow.server.addr);
         if let Some(hider) = hider
             && matches!(o.flow.server.port, 443 | 853 | 784 | 8853)
-            && world.hidden.len() < HIDDEN_MAX
         {
-            let row = hider_row(hider.kind);
-            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+            world.hides(o, hider_row(hider.kind));
         }
     }
 }

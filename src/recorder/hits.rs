@@ -59,6 +59,13 @@ impl Texts {
         }
     }
 
+    /// Asks another catalogue about every text.
+    pub fn look_up_again(&mut self, catalogue: &Catalogue) {
+        for entry in &mut self.entries {
+            entry.hit = hit(catalogue, &entry.text).map(Arc::new);
+        }
+    }
+
     /// The text of a number; `None` for the empty one.
     pub fn text(&self, id: TextId) -> Option<&Text> {
         if id.is_none() {

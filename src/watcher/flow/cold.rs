@@ -34,6 +34,8 @@ pub struct Cold {
     pub state: u16,
     /// MAC of the client's frames; zero if unknown.
     pub mac: MacAddr,
+    /// It has a name and grew since the last delta, and stands in the list of those.
+    pub grown: bool,
 }
 
 impl Cold {
@@ -53,6 +55,7 @@ impl Cold {
             source: NameSource::None,
             state: 0,
             mac,
+            grown: false,
         }
     }
 

@@ -144,9 +144,7 @@ impl Flows {
         neighbor: &Neighbor,
         observations: &mut Vec<crate::observation::Observation>,
     ) {
-        // Any fixed choice will do, as long as one shard hears of one address.
-        let [.., a, b] = octets_of(neighbor.addr);
-        let hash = u64::from(a ^ b) << (u64::BITS - 8);
+        let hash = neighbor_hash(neighbor);
         let Some(shard) = self.shard_of(hash).and_then(|s| self.shards.get_mut(s)) else { return };
         let Some(frame) = block.frames.get(neighbor.frame as usize) else { return };
         let mut out = Outlet {
@@ -167,6 +165,18 @@ impl Flows {
         observations.sort_by_key(|o| (o.order.frame, o.order.shard));
         Batch { watcher: self.me, block, begin, now, texts: self.texts.end_batch(), observations }
     }
+}
+
+/// Hash of a neighbour: any fixed choice will do, as long as one shard hears of one address.
+pub fn neighbor_hash(neighbor: &Neighbor) -> u64 {
+    let [.., a, b] = octets_of(neighbor.addr);
+    u64::from(a ^ b) << (u64::BITS - 8)
+}
+
+/// The watcher, of so many, that owns the shard of a hash.
+pub fn owner(hash: u64, watchers: usize) -> usize {
+    let shard = (hash >> (u64::BITS - table::SHARD_BITS)) as usize;
+    shard.checked_rem(watchers).unwrap_or(0)
 }
 
 fn macs(block: &Block, frame: &Frame) -> [MacAddr; 2] {

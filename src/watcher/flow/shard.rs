@@ -18,7 +18,7 @@ use super::texts::Texts;
 use super::work::{Outcome, Work};
 use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order};
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
-use crate::watcher::packet::{Frame, Neighbor, Packet, tcp_flags};
+use crate::watcher::packet::{FlowKey, Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
 use crate::watcher::protocol::{Metadata, Protocol, quic};
 
@@ -67,6 +67,9 @@ pub struct Limits {
     pub udp_idle_s: u64,
     /// UDP of one question and one answer (DNS, DHCP).
     pub datagram_idle_s: u64,
+    /// Flows with a name tell each second that they grew, not each minute: live, an alert waits
+    /// for it.
+    pub tells_growth: bool,
 }
 
 impl Limits {
@@ -83,6 +86,7 @@ impl Limits {
             closed_s: 10,
             udp_idle_s: 180,
             datagram_idle_s: 15,
+            tells_growth: false,
         }
     }
 }
@@ -118,6 +122,8 @@ struct Rest {
     works: Vec<Box<Work>>,
     events: Vec<Event>,
     neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
+    /// Flows with a name that grew since they told, with their hashes; each stands here once.
+    grown: Vec<(FlowKey, u64)>,
 }
 
 /// A packet with everything that goes with it.
@@ -170,6 +176,7 @@ impl Shard {
                 works: Vec::new(),
                 events: Vec::new(),
                 neighbors: HashMap::default(),
+                grown: Vec::new(),
             },
         }
     }
@@ -219,6 +226,13 @@ impl Shard {
             return;
         }
         self.rest.swept_s = now_s;
+        for (key, hash) in std::mem::take(&mut self.rest.grown) {
+            if key.v6 {
+                self.rest.tell_growth(&mut self.v6, &key, hash, out);
+            } else {
+                self.rest.tell_growth(&mut self.v4, &key, hash, out);
+            }
+        }
         self.rest.sweep(&mut self.v4, passed, now_s, out);
         self.rest.sweep(&mut self.v6, passed, now_s, out);
     }
@@ -228,6 +242,7 @@ impl Shard {
         self.rest.finish(&mut self.v4, out);
         self.rest.finish(&mut self.v6, out);
         self.rest.neighbors.clear();
+        self.rest.grown.clear();
     }
 }
 
@@ -308,6 +323,22 @@ impl Rest {
         }
     }
 
+    /// A flow with a name says what it counted.
+    fn tell_growth<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        key: &FlowKey,
+        hash: u64,
+        out: &mut Outlet<'_>,
+    ) {
+        let Some(index) = table.find(&K::pack(key), hash) else { return };
+        let Some(slot) = table.slot(index) else { return };
+        if let Some(cold) = self.cold.get(slot.hot.cold) {
+            cold.grown = false;
+        }
+        self.flush(&slot.key, &mut slot.hot, 0, out);
+    }
+
     /// Lets somebody read the packet, if anybody wants to.
     fn read<K: Key>(
         &mut self,
@@ -322,6 +353,10 @@ impl Rest {
             cold.last = frame.now;
             cold.last_frame = frame.number;
             cold.count_set_up(hot, packet, payload);
+            if self.limits.tells_growth && !cold.grown && !cold.name.is_none() {
+                cold.grown = true;
+                self.grown.push((packet.key, packet.hash));
+            }
             if cold.work.is_none() {
                 return;
             }
