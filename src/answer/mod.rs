@@ -3,6 +3,8 @@
 pub mod coverage;
 pub mod evidence;
 pub mod json;
+pub mod live;
+pub mod mirror;
 pub mod observations;
 pub mod starter;
 pub mod summary;

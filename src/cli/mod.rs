@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
+pub mod watch;
 
 use std::io::{self, BufRead, BufWriter};
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Find AI services in captures: which, approved or not, by whom, how much.
     Scan(Box<scan::ScanArgs>),
+    /// Watch interfaces: which AI services are used, now.
+    Watch(Box<watch::WatchArgs>),
     /// Show why a finding is one, and cut its packets out of the capture.
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
@@ -40,6 +43,15 @@ pub enum Command {
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
     Config(config::ConfigArgs),
+    /// The watchers of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalWatchers,
+    /// The recorder of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalRecorder,
+    /// Confines itself as watchers are and tries every way out.
+    #[command(hide = true)]
+    InternalEscape,
 }
 
 /// Say which service host names belong to.
@@ -76,10 +88,14 @@ impl Problem {
 pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
+        Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),
+        Command::InternalRecorder => watch::part(crate::sensor::live::RECORDER),
+        Command::InternalEscape => watch::escape(),
     };
     match outcome {
         Ok(code) => code,

@@ -23,6 +23,7 @@ use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network};
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
 use crate::types::MacAddr;
+use crate::watcher::capture::ring::{RING_MAX, RING_MIN};
 use crate::watcher::decode::{DecodeOptions, Exclude};
 use crate::watcher::flow::{Limits as FlowLimits, SHARDS};
 use crate::written::{Document, Place, Problem, Problems, mac, network};
@@ -52,6 +53,8 @@ const DAYS_MAX: u64 = 36_500;
 pub struct Config {
     /// Whom the sensor watches.
     pub scope: Scope,
+    /// How interfaces are watched.
+    pub sensor: SensorSettings,
     /// Caps and timeouts.
     pub limits: Limits,
     /// Upload in bytes a flow that makes a use `bulk`.
@@ -83,6 +86,21 @@ pub struct Scope {
     pub exclude_vlans: Vec<u16>,
     /// Link addresses that are not looked at.
     pub exclude_macs: Vec<MacAddr>,
+}
+
+/// How interfaces are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SensorSettings {
+    /// Name of the sensor; empty for the host's.
+    pub id: String,
+    /// Octets of a ring.
+    pub ring_bytes: usize,
+    /// Ask the card for frames to others.
+    pub promiscuous: bool,
+    /// Seconds between two checks of the mirror.
+    pub check_s: u64,
+    /// Seconds between two heartbeats.
+    pub heartbeat_s: u64,
 }
 
 /// Caps over all shards together, and seconds of silence after which a flow is over.
@@ -317,6 +335,13 @@ impl Reader {
                 exclude_vlans: self.vlans("scope.exclude.vlans"),
                 exclude_macs: self.macs("scope.exclude.macs"),
             },
+            sensor: SensorSettings {
+                id: self.text("sensor.id"),
+                ring_bytes: self.size("sensor.ring_bytes", RING_MIN as u64, RING_MAX as u64),
+                promiscuous: self.flag("sensor.promiscuous"),
+                check_s: self.number("sensor.check_s", 1, 3_600),
+                heartbeat_s: self.number("sensor.heartbeat_s", 1, 3_600),
+            },
             limits: self.limits(),
             bulk_bytes: self.number("judge.bulk_bytes", 1, u64::MAX),
             policy: PolicySource {
@@ -397,6 +422,13 @@ impl Reader {
 
     fn flag(&self, key: &str) -> bool {
         matches!(self.setting(key).map(|s| &s.value), Some(Value::Flag(true)))
+    }
+
+    fn text(&self, key: &str) -> String {
+        match self.setting(key).map(|s| &s.value) {
+            Some(Value::Text(text)) => text.clone(),
+            _ => String::new(),
+        }
     }
 
     fn number(&mut self, key: &str, least: u64, most: u64) -> u64 {

@@ -4,6 +4,7 @@
 //! Never: sees a packet; goes on past a batch that a sink did not take.
 //! Limits: [`BATCH_MAX`].
 
+pub mod live;
 pub mod sinks;
 
 use crate::recorder::store::{self, OutboxRow, Store};

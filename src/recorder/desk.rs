@@ -210,6 +210,16 @@ impl Desk {
         world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true)
     }
 
+    /// Live: the watchers began anew and know none of the open flows: they end here.
+    pub fn close_all(&mut self) {
+        let mut world = std::mem::take(&mut self.world);
+        for flow in std::mem::take(&mut world.flows).values() {
+            self.close(&mut world, flow);
+        }
+        world.candidates.clear();
+        self.world = world;
+    }
+
     /// Live: judges by other rules from here on. Open flows whose name the new catalogue does not
     /// know end under the old one.
     pub fn judge_by(&mut self, rules: Rulebook) {

@@ -56,6 +56,10 @@ pub enum FromWatcher {
 pub struct Pulse {
     /// Sensor time.
     pub now: Timestamp,
+    /// Number of the worker.
+    pub lane: u64,
+    /// CPU seconds of its thread.
+    pub cpu_s: f64,
     /// By input.
     pub ports: Vec<(u16, PortCounts)>,
     /// [`crate::watcher::decode::DecodeCounters::to_numbers`], by input.
@@ -151,7 +155,7 @@ pub struct PortSetup {
 /// What the recorder's process is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToRecorder {
-    /// How to work; with it come the streams of the workers and one of a view, if wanted.
+    /// How to work; with it come the streams of the workers.
     Setup(Box<RecorderSetup>),
     /// Streams of new workers, after the old ones ended unasked.
     Workers,
@@ -210,8 +214,6 @@ pub struct RecorderSetup {
     pub interfaces: Vec<String>,
     /// Workers.
     pub workers: usize,
-    /// A stream to a view stands behind those of the workers.
-    pub view: bool,
     /// Where further views may attach.
     pub socket: Option<PathBuf>,
     /// Octets of each ring, for the reports.

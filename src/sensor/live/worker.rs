@@ -378,6 +378,8 @@ impl Worker {
         }
         let pulse = Pulse {
             now,
+            lane: self.me as u64,
+            cpu_s: cpu_s(),
             ports: self.source.counts(),
             decode: self.decode.iter().map(|(input, c)| (*input, c.to_numbers())).collect(),
             flows: counters.flows,
@@ -394,6 +396,12 @@ impl Worker {
         };
         self.to.send(&FromWatcher::Pulse(Box::new(pulse)))
     }
+}
+
+/// CPU seconds of this thread.
+fn cpu_s() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
 /// Puts the shard that the dealing hash names into the upper bits of the packet's hash.
