@@ -9,3 +9,4 @@ pub mod observations;
 pub mod starter;
 pub mod summary;
 pub mod terminal;
+pub mod view;

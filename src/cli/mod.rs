@@ -1,10 +1,12 @@
 //! One file a command: arguments to one action, no logic of its own.
 
 pub mod config;
+pub mod doctor;
 pub mod evidence;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
+pub mod top;
 pub mod watch;
 
 use std::io::{self, BufRead, BufWriter};
@@ -35,6 +37,10 @@ pub enum Command {
     Scan(Box<scan::ScanArgs>),
     /// Watch interfaces: which AI services are used, now.
     Watch(Box<watch::WatchArgs>),
+    /// Show the live view of a running sensor, or of an interface.
+    Top(top::TopArgs),
+    /// Check a mirror port: both directions, other hosts, DNS, tags, copies, losses.
+    Doctor(doctor::DoctorArgs),
     /// Show why a finding is one, and cut its packets out of the capture.
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
@@ -89,6 +95,8 @@ pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),

@@ -81,6 +81,28 @@ pub struct WatchArgs {
     pub quiet: bool,
 }
 
+impl WatchArgs {
+    /// The live view of these interfaces, and nothing else.
+    pub fn looking_at(interfaces: &[String], config: Option<PathBuf>) -> Self {
+        Self {
+            interfaces: interfaces.to_vec(),
+            filter: Vec::new(),
+            config,
+            store: None,
+            alerts: None,
+            json: false,
+            stats: None,
+            policy: None,
+            signatures: None,
+            threads: None,
+            ring: None,
+            socket: None,
+            no_view: false,
+            quiet: false,
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors

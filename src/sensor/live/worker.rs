@@ -86,7 +86,7 @@ pub fn run(control: &OwnedFd) -> anyhow::Result<()> {
     *lock(&orders.decoder) = Decoder::new(decode_options(&setup, &setup.exclude));
     let (queues, inboxes): (Vec<_>, Vec<_>) =
         (0..setup.workers).map(|_| bounded::<Handed>(HANDED_MAX)).unzip();
-    // All threads stand here until the filter holds for each of them.
+    // All threads have come here before the filter, and stand until it holds for each of them.
     let gate = Arc::new(Barrier::new(setup.workers.saturating_add(1)));
     let mut handles = Vec::new();
     for (me, (stream, inbox)) in streams.into_iter().zip(inboxes).enumerate() {
@@ -96,12 +96,14 @@ pub fn run(control: &OwnedFd) -> anyhow::Result<()> {
             // A worker that fails ends the process: half a sensor would look whole.
             let bomb = AbortOnPanic;
             gate.wait();
+            gate.wait();
             let outcome = worker.run();
             std::mem::forget(bomb);
             outcome
         }));
     }
     drop(queues);
+    gate.wait();
     confine::watcher_with_threads()?;
     gate.wait();
     send(control, &OfWatcher::Ready(missing), &[])?;
