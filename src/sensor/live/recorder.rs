@@ -285,6 +285,12 @@ impl Recorder {
             let batch = self.lanes.get_mut(lane).and_then(|l| l.waiting.pop_front());
             let Some(batch) = batch else { return };
             self.now = self.now.max(at);
+            // Where the run begins is where the first thing was seen, not where waiting began.
+            if let Some(seen) = batch.observations.first().map(|o| o.time)
+                && self.first == self.setup.epoch
+            {
+                self.first = seen;
+            }
             self.desk.block(&[batch], &mut |_, _| {});
         }
     }
