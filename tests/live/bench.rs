@@ -166,7 +166,11 @@ impl Watch {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains("internal-watchers")
         };
-        children.split_whitespace().map(|p| p.parse().expect("a pid")).find(of_role).expect("watchers")
+        children
+            .split_whitespace()
+            .map(|p| p.parse().expect("a pid"))
+            .find(of_role)
+            .expect("watchers")
     }
 
     pub fn said(&self) -> Vec<String> {
@@ -274,9 +278,7 @@ impl Sender {
             .collect();
         let count = u32::try_from(messages.len()).expect("a batch");
         // SAFETY: pointer and count describe `messages`.
-        let sent = unsafe {
-            libc::sendmmsg(self.fd.as_raw_fd(), messages.as_mut_ptr(), count, 0)
-        };
+        let sent = unsafe { libc::sendmmsg(self.fd.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         let sent = u64::try_from(sent).unwrap_or(0);
         self.sent += sent;
         batch.drain(..usize::try_from(sent).expect("a batch"));
@@ -337,7 +339,8 @@ impl Talk {
             let len = u16::try_from(n).expect("a record").to_be_bytes();
             [&[0x17, 3, 3, len[0], len[1]], vec![0x55; n].as_slice()].concat()
         };
-        let mut frames = vec![self.frame(false, 0x18, &data(1_300)), self.frame(false, 0x18, &data(1_300))];
+        let mut frames =
+            vec![self.frame(false, 0x18, &data(1_300)), self.frame(false, 0x18, &data(1_300))];
         for n in (0..up).step_by(1_200) {
             frames.push(self.frame(true, 0x18, &data((up - n).min(1_200))));
         }
@@ -371,7 +374,8 @@ pub fn question(client: u8, id: u16) -> Vec<u8> {
     let mut dns = id.to_be_bytes().to_vec();
     dns.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4, b'w', b'i', b'k', b'i', 0, 0, 1, 0, 1]);
     let len = u16::try_from(28 + dns.len()).expect("small").to_be_bytes();
-    frame.extend([0x45, 0, len[0], len[1], 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, client, 10, 0, 0, 1]);
+    frame
+        .extend([0x45, 0, len[0], len[1], 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, client, 10, 0, 0, 1]);
     let len = u16::try_from(8 + dns.len()).expect("small").to_be_bytes();
     frame.extend([0xc0, 1, 0, 53, len[0], len[1], 0, 0]);
     frame.extend(dns);

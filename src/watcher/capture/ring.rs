@@ -352,21 +352,22 @@ impl Ring {
     pub fn map(fd: OwnedFd, bytes: usize) -> Result<Self, RingError> {
         let map = Arc::new(Map::new(&fd, blocks(bytes))?);
         let mut ring = Self { fd, map, next: 0 };
-        ring.next = ring.oldest().unwrap_or(0);
+        ring.next = ring.oldest();
         Ok(ring)
     }
 
-    /// The oldest block that waits for us.
-    fn oldest(&self) -> Option<usize> {
+    /// The oldest block that waits for us; if none does, the one that is being filled, which has
+    /// the highest number.
+    fn oldest(&self) -> usize {
+        let number = |i: &usize| u64_at(self.bytes_of(*i), block::SEQUENCE);
         let waiting = (0..self.map.blocks).filter(|&i| self.map.ours(i));
-        waiting.min_by_key(|&i| {
-            let bytes = self.bytes_of(i);
-            u64_at(bytes, block::SEQUENCE)
-        })
+        let filling = || (0..self.map.blocks).max_by_key(|i| (number(i), std::cmp::Reverse(*i)));
+        waiting.min_by_key(number).or_else(filling).unwrap_or(0)
     }
 
     fn bytes_of(&self, index: usize) -> &[u8] {
-        // SAFETY: as in `Lent`: callers ask only for blocks that are ours and not on loan.
+        // SAFETY: the memory is mapped; callers look at header words alone, of which the kernel
+        // writes the sequence number once, before it hands the block over.
         unsafe { std::slice::from_raw_parts(self.map.start(index), BLOCK_BYTES) }
     }
 
