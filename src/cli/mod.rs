@@ -2,6 +2,8 @@
 
 pub mod approve;
 pub mod config;
+pub mod dist;
+pub mod doctor;
 pub mod evidence;
 pub mod export;
 pub mod lookup;
@@ -10,6 +12,8 @@ pub mod report;
 pub mod scan;
 pub mod sinks;
 pub mod verify;
+pub mod top;
+pub mod watch;
 
 use std::io::{self, BufRead, BufWriter};
 use std::path::PathBuf;
@@ -47,6 +51,12 @@ pub enum Command {
     Review(Box<approve::ReviewArgs>),
     /// Write a block list for the tool that blocks, or say what it would break.
     Export(Box<export::ExportArgs>),
+    /// Watch interfaces: which AI services are used, now.
+    Watch(Box<watch::WatchArgs>),
+    /// Show the live view of a running sensor, or of an interface.
+    Top(top::TopArgs),
+    /// Check a mirror port: both directions, other hosts, DNS, tags, copies, losses.
+    Doctor(doctor::DoctorArgs),
     /// Show why a finding is one, and cut its packets out of the capture.
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
@@ -55,6 +65,21 @@ pub enum Command {
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
     Config(config::ConfigArgs),
+    /// The watchers of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalWatchers,
+    /// The recorder of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalRecorder,
+    /// Confines itself as watchers are and tries every way out.
+    #[command(hide = true)]
+    InternalEscape,
+    /// Writes man pages; for packages.
+    #[command(hide = true)]
+    InternalManuals(dist::ManualArgs),
+    /// Writes completions; for packages.
+    #[command(hide = true)]
+    InternalCompletions(dist::CompletionArgs),
     /// Say who gets the alerts, try it, deliver, and see what did not arrive.
     Sinks(sinks::SinksArgs),
     /// Check that a report or an export was not changed since it was written.
@@ -100,10 +125,18 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Deny(args) => approve::deny(args, &mut io::stdout().lock()),
         Command::Review(args) => approve::review(args, &mut io::stdout().lock()),
         Command::Export(args) => export::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
+        Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),
+        Command::InternalRecorder => watch::part(crate::sensor::live::RECORDER),
+        Command::InternalEscape => watch::escape(),
+        Command::InternalManuals(args) => dist::manuals(args),
+        Command::InternalCompletions(args) => dist::completions(args),
         Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),
         Command::Verify(args) => verify::run(args, &mut io::stdout().lock()),
     };

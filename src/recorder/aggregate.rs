@@ -50,6 +50,14 @@ type FindingKey = (Realm, Option<MacAddr>, Option<IpAddr>, Text, u32);
 type HiddenKey = (Realm, IpAddr, Option<MacAddr>, Text);
 type SpanKey = (Realm, IpAddr, Option<MacAddr>, Text);
 
+/// Live: volume and flows of something that the store has already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    up: u64,
+    down: u64,
+    flows: u64,
+}
+
 /// Bytes to one name outside the catalogue within a day.
 #[derive(Debug, Default)]
 struct Destination {
@@ -106,6 +114,8 @@ struct CandidateTotals {
     first: Timestamp,
     last: Timestamp,
     answered: bool,
+    grown: bool,
+    told: Told,
 }
 
 /// Flows of candidates counted exactly; more is "at least so many".
@@ -125,6 +135,8 @@ struct FindingTotals {
     last: Timestamp,
     evidence: Vec<(Level, EvidenceItem)>,
     evidence_more: u64,
+    grown: bool,
+    told: Told,
 }
 
 /// Rows of one input while they grow.
@@ -154,6 +166,8 @@ pub struct Aggregate {
     destinations: usize,
     /// Tells the places of this run from those of others; 0 is nobody's.
     run: u32,
+    /// Live: the day whose destinations are being counted.
+    day: u32,
 }
 
 /// What a finished flow adds, beside its own numbers.
@@ -203,7 +217,7 @@ impl Aggregate {
     ) {
         let actor = &flow.actor;
         // A flow that began in an earlier input is counted there.
-        let mut counted = flow.carried;
+        let mut counted = flow.carried || flow.told;
         for part in &flow.parts {
             let growing = self.input(part.input);
             let key = (
@@ -313,7 +327,8 @@ impl Aggregate {
 
     /// Asks for the row of a name, which is needed soon.
     pub fn prefetch(&self, place: Place) {
-        if place.run == self.run && place.input == self.input
+        if place.run == self.run
+            && place.input == self.input
             && let Some(destination) = self.growing.destinations.get(place.index as usize)
         {
             prefetch(destination);
@@ -333,7 +348,8 @@ impl Aggregate {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let known = place.get();
         let here = (known.run, known.day, known.input) == (self.run, day, input);
-        let destination = if here { Some(known.index) } else { self.place(input, day, name, place) };
+        let destination =
+            if here { Some(known.index) } else { self.place(input, day, name, place) };
         let growing = self.input(input);
         let destination = match destination {
             Some(index) => growing.destinations.get_mut(index as usize),
@@ -379,8 +395,11 @@ impl Aggregate {
                 first: at,
                 last: at,
                 answered: false,
+                grown: true,
+                told: Told::default(),
             }
         });
+        totals.grown = true;
         totals.grammars.insert(seen.grammar);
         totals.answered |= seen.answered;
         if totals.flows.len() < CANDIDATE_FLOWS_MAX {
@@ -397,6 +416,7 @@ impl Aggregate {
     pub fn candidate_bytes(&mut self, input: u16, at: Timestamp, host: &Text, bytes: (u64, u64)) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         if let Some(totals) = self.input(input).candidates.get_mut(&(day, host.clone())) {
+            totals.grown = true;
             totals.up += bytes.0;
             totals.down += bytes.1;
             totals.last = totals.last.max(at);
@@ -457,6 +477,35 @@ impl Aggregate {
         inputs.insert(self.input, self.growing);
         inputs.into_iter().map(rows).collect()
     }
+
+    /// Live: the rows of each input that grew since the last call. What decides about later rows
+    /// stays: what a device used today, and how much of it the store has.
+    pub fn grown(
+        &mut self,
+        versions: &Versions,
+        key_of: impl Fn(u16) -> Text,
+        now: Timestamp,
+        whole: bool,
+    ) -> Vec<(u16, InputRows)> {
+        let today = u32::try_from(now.seconds() / 86_400).unwrap_or(u32::MAX);
+        // With a new day names are counted anew, and places of the old one mean nothing more.
+        let anew = today > self.day;
+        let current = (&self.input, &mut self.growing);
+        let mut rows = Vec::new();
+        for (input, growing) in std::iter::once(current).chain(self.others.iter_mut()) {
+            rows.push((*input, growing.grown(versions, &key_of(*input), today, whole || anew)));
+            if anew {
+                growing.by_name.clear();
+                growing.destinations.clear();
+            }
+        }
+        if anew {
+            self.day = today;
+            self.destinations = 0;
+            self.run = self.run.wrapping_add(1).max(1);
+        }
+        rows
+    }
 }
 
 impl Growing {
@@ -498,7 +547,10 @@ impl Growing {
             last: time.1,
             evidence: Vec::new(),
             evidence_more: 0,
+            grown: true,
+            told: Told::default(),
         });
+        totals.grown = true;
         if (judged.level, flow.hit.role.opens_session())
             > (totals.level, totals.hit.role.opens_session())
         {
@@ -575,7 +627,7 @@ impl Growing {
             .map(|((.., day), totals)| totals.finish(day, key, versions))
             .collect();
         let candidates =
-            self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
+            self.candidates.into_iter().map(|((day, host), t)| t.row(day, host)).collect();
         let destinations = destinations(self.by_name, self.destinations, self.lumped);
         let coverage = coverage(self.coverage);
         InputRows {
@@ -591,7 +643,93 @@ impl Growing {
     }
 }
 
+impl Growing {
+    fn grown(&mut self, versions: &Versions, key: &Text, today: u32, whole: bool) -> InputRows {
+        self.promote();
+        let usage = std::mem::take(&mut self.usage).into_values().collect();
+        let sessions =
+            std::mem::take(&mut self.spans).into_values().flat_map(merge_spans).collect();
+        // A day that is over may still get flows that began in it, not much later though.
+        let over = |day: u32| day.saturating_add(1) < today;
+        let mut findings = Vec::new();
+        self.findings.retain(|(.., day), totals| {
+            findings.extend(totals.growth(*day, key, versions, over(*day)));
+            !over(*day)
+        });
+        let mut candidates = Vec::new();
+        self.candidates.retain(|(day, host), totals| {
+            candidates.extend(totals.growth(*day, host));
+            !over(*day)
+        });
+        let mut roll_ups = Vec::new();
+        if whole {
+            for ((day, name), index) in &self.by_name {
+                let destination = self.destinations.get_mut(*index as usize);
+                roll_ups.extend(destination.and_then(|d| d.growth(*day, name)));
+            }
+            let rest = Text::from(DestinationDay::REMAINDER);
+            roll_ups.extend(self.lumped.iter_mut().filter_map(|(day, d)| d.growth(*day, &rest)));
+            roll_ups.sort_by(|a, b| (a.day, &a.name).cmp(&(b.day, &b.name)));
+            self.lumped.retain(|day, _| !over(*day));
+        }
+        InputRows {
+            usage,
+            sessions,
+            findings,
+            candidates,
+            destinations: roll_ups,
+            coverage: coverage(std::mem::take(&mut self.coverage)),
+            hidden: std::mem::take(&mut self.hidden).into_values().collect(),
+            open_flows: std::mem::take(&mut self.open_flows),
+        }
+    }
+}
+
+impl Destination {
+    /// What came since the last call; the devices are all of the day's.
+    fn growth(&mut self, day: u32, name: &Text) -> Option<DestinationDay> {
+        if (self.up, self.down, self.flows) == (0, 0, 0) {
+            return None;
+        }
+        let row = DestinationDay {
+            day,
+            name: name.clone(),
+            bytes_up: std::mem::take(&mut self.up),
+            bytes_down: std::mem::take(&mut self.down),
+            flows: std::mem::take(&mut self.flows),
+            devices: self.devices.len() as u64,
+        };
+        Some(row)
+    }
+}
+
 impl FindingTotals {
+    /// What came since the last call, under the verdict as it stands. Contact with hosts beside
+    /// the service waits until the day is `over`: should the service be used yet, it does not
+    /// count.
+    fn growth(&mut self, day: u32, key: &Text, versions: &Versions, over: bool) -> Option<Finding> {
+        let core = self.level.counts() || self.core.2 > 0;
+        if !self.grown || !(core || over) {
+            return None;
+        }
+        self.grown = false;
+        let totals = FindingTotals {
+            actor: self.actor.clone(),
+            hit: self.hit.clone(),
+            ruling: self.ruling.clone(),
+            evidence: std::mem::take(&mut self.evidence),
+            evidence_more: std::mem::take(&mut self.evidence_more),
+            ..*self
+        };
+        let mut finding = totals.finish(day, key, versions);
+        let now = Told { up: finding.bytes_up, down: finding.bytes_down, flows: finding.flows };
+        finding.bytes_up -= self.told.up.min(now.up);
+        finding.bytes_down -= self.told.down.min(now.down);
+        finding.flows -= self.told.flows.min(now.flows);
+        self.told = now;
+        Some(finding)
+    }
+
     /// Keeps the strongest evidence, the earliest of equal strength.
     fn trim(&mut self) {
         self.evidence.sort_by(|(a, x), (b, y)| {
@@ -642,8 +780,22 @@ impl FindingTotals {
 }
 
 impl CandidateTotals {
-    fn finish(self, day: u32, host: Text) -> Candidate {
-        let grammars: Vec<&str> = self.grammars.into_iter().collect();
+    /// What came since the last call.
+    fn growth(&mut self, day: u32, host: &Text) -> Option<Candidate> {
+        if !std::mem::take(&mut self.grown) {
+            return None;
+        }
+        let mut row = self.row(day, host.clone());
+        let now = Told { up: row.bytes_up, down: row.bytes_down, flows: row.flows };
+        row.bytes_up -= self.told.up.min(now.up);
+        row.bytes_down -= self.told.down.min(now.down);
+        row.flows -= self.told.flows.min(now.flows);
+        self.told = now;
+        Some(row)
+    }
+
+    fn row(&self, day: u32, host: Text) -> Candidate {
+        let grammars: Vec<&str> = self.grammars.iter().copied().collect();
         let grammars = grammars.join(",");
         let answer =
             if self.answered { "and answers were seen" } else { "no answer in kind was seen" };

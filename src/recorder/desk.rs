@@ -91,34 +91,32 @@ struct Hosts {
 }
 
 impl Hosts {
-    fn insert(&mut self, input: u16, realm: Realm, addr: IpAddr) {
+    /// `true` if it is new.
+    fn insert(&mut self, input: u16, realm: Realm, addr: IpAddr) -> bool {
         if self.v4.len() + self.v6.len() >= HIDDEN_MAX {
-            return;
+            return false;
         }
         match addr {
             IpAddr::V4(addr) => {
                 let place = u64::from(input) << 48 | u64::from(realm.0) << 32;
-                self.v4.insert(place | u64::from(addr.to_bits()));
+                self.v4.insert(place | u64::from(addr.to_bits()))
             }
-            IpAddr::V6(addr) => {
-                self.v6.insert((input, realm, addr));
-            }
+            IpAddr::V6(addr) => self.v6.insert((input, realm, addr)),
         }
-    }
-
-    /// The input of each.
-    fn inputs(&self) -> impl Iterator<Item = u16> {
-        let v4 = self.v4.iter().map(|bits| {
-            let [high, low, ..] = bits.to_be_bytes();
-            u16::from_be_bytes([high, low])
-        });
-        v4.chain(self.v6.iter().map(|(input, ..)| *input))
     }
 }
 
 impl World {
     fn new(number: u32) -> Self {
         Self { aggregate: Aggregate::new(number), ..Self::default() }
+    }
+
+    /// Notes a client whose names something hides; each once.
+    fn hides(&mut self, o: &Observation, row: &'static str) {
+        let client = (o.input, row, o.flow.realm, o.flow.client.addr);
+        if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(client) {
+            self.aggregate.cover(o.input, row, Some("clients"), 1);
+        }
     }
 }
 
@@ -132,6 +130,8 @@ pub struct Desk {
     worlds: u32,
     captures: Vec<Text>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
+    /// A use was seen that nobody was told of yet.
+    urgent: bool,
 }
 
 impl Desk {
@@ -149,6 +149,7 @@ impl Desk {
             worlds: 1,
             captures: Vec::new(),
             carried: HashMap::default(),
+            urgent: false,
         }
     }
 
@@ -219,17 +220,100 @@ impl Desk {
         for (_, flow) in left {
             self.close(&mut world, &flow);
         }
-        for input in world.clients.inputs() {
-            world.aggregate.cover(input, "clients", None, 1);
-        }
-        for (input, what, ..) in &world.hidden {
-            world.aggregate.cover(*input, what, Some("clients"), 1);
-        }
         let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
         world.aggregate.finish(&self.versions, key_of)
+    }
+
+    /// Live: a use was seen that no rows were made of yet.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Live: the rows of what grew since the last call, with verdicts as they stand now. Flows
+    /// that are not in use yet wait until they are, or end. `now` is sensor time, `whole` asks for
+    /// roll-ups as well, which need not be as fresh.
+    pub fn grown(
+        &mut self,
+        key_of: impl Fn(u16) -> Text,
+        now: Timestamp,
+        whole: bool,
+    ) -> Vec<(u16, InputRows)> {
+        self.urgent = false;
+        let mut world = std::mem::take(&mut self.world);
+        let mut flows = std::mem::take(&mut world.flows);
+        for flow in flows.values_mut().filter(|f| f.grown) {
+            if flow.level(self.rules.bulk_bytes).counts() {
+                self.close(&mut world, flow);
+                flow.tell();
+            }
+        }
+        world.flows = flows;
+        self.world = world;
+        self.world.aggregate.grown(&self.versions, key_of, now, whole)
+    }
+
+    /// Live: the last rows; every flow is closed.
+    pub fn finish_live(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
+        self.worlds += 1;
+        let mut world = std::mem::replace(&mut self.world, World::new(self.worlds));
+        let flows = std::mem::take(&mut world.flows);
+        for flow in flows.values() {
+            self.close(&mut world, flow);
+        }
+        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        if dropped > 0 {
+            world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
+        }
+        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true)
+    }
+
+    /// Live: the watchers began anew and know none of the open flows: they end here.
+    pub fn close_all(&mut self) {
+        let mut world = std::mem::take(&mut self.world);
+        for flow in std::mem::take(&mut world.flows).values() {
+            self.close(&mut world, flow);
+        }
+        world.candidates.clear();
+        self.world = world;
+    }
+
+    /// Live: judges by other rules from here on. Open flows whose name the new catalogue does not
+    /// know end under the old one.
+    pub fn judge_by(&mut self, rules: Rulebook) {
+        let known = |f: &MatchedFlow| hits::hit(&rules.catalogue, &f.name).map(Arc::new);
+        let mut world = std::mem::take(&mut self.world);
+        let flows = std::mem::take(&mut world.flows);
+        for (id, mut flow) in flows {
+            match known(&flow) {
+                Some(hit) => {
+                    flow.hit = hit;
+                    world.flows.insert(id, flow);
+                }
+                None => self.close(&mut world, &flow),
+            }
+        }
+        self.world = world;
+        for texts in &mut self.texts {
+            texts.forget();
+        }
+        self.versions = Versions {
+            policy: rules.policy.version().clone(),
+            signatures: Text::from(rules.catalogue.version()),
+        };
+        self.rules = rules;
+    }
+
+    /// Live: who has which address now, for views.
+    pub fn directory(&mut self, directory: Arc<super::identity::Directory>) {
+        self.world.bindings.publish(directory);
+    }
+
+    /// Flows open under a name of the catalogue.
+    pub fn open(&self) -> usize {
+        self.world.flows.len()
     }
 
     fn observation(&mut self, o: &Observation, texts: &Texts) {
@@ -396,10 +480,7 @@ impl Desk {
             }
             None => return,
         };
-        if world.hidden.len() < HIDDEN_MAX {
-            let row = hider_row(kind);
-            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
-        }
+        world.hides(o, hider_row(kind));
         let veils = matches!(kind, HiderKind::SecurityEdge | HiderKind::Relay);
         if veils && world.veiled.len() < HIDDEN_MAX {
             world.veiled.insert(o.flow.id, (by, kind));
@@ -501,6 +582,8 @@ impl Desk {
                 open: false,
                 carried: false,
                 next_seq: [0; 2],
+                grown: false,
+                told: false,
             };
             self.world.flows.insert(o.flow.id, flow);
         }
@@ -661,8 +744,11 @@ impl Desk {
         doubtful: bool,
         last: bool,
     ) {
+        let bulk = self.rules.bulk_bytes;
         let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
         flow.add(o.input, delta);
+        let urgent = !flow.told && flow.level(bulk).counts();
+        self.urgent |= urgent;
         if last {
             self.over(o.flow.id);
         }
@@ -720,8 +806,8 @@ impl Desk {
     /// Numbers that every flow adds to, whoever it went to.
     fn ledger(&mut self, o: &Observation, delta: &Delta, last: bool) {
         let world = &mut self.world;
-        if delta.heard[0] {
-            world.clients.insert(o.input, o.flow.realm, o.flow.client.addr);
+        if delta.heard[0] && world.clients.insert(o.input, o.flow.realm, o.flow.client.addr) {
+            world.aggregate.cover(o.input, "clients", None, 1);
         }
         let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);
         let bytes = delta.up + delta.down;
@@ -780,8 +866,7 @@ impl Desk {
             && let Some(hider) = self.rules.network.by_address(o.flow.server.addr)
             && world.hidden.len() < HIDDEN_MAX
         {
-            let row = hider_row(hider.kind);
-            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+            world.hides(o, hider_row(hider.kind));
         }
     }
 }

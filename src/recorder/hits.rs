@@ -74,6 +74,13 @@ impl Texts {
         }
     }
 
+    /// Forgets what is known of names: another catalogue is asked from here on.
+    pub fn forget(&mut self) {
+        for entry in &mut self.entries {
+            entry.said = OnceCell::new();
+        }
+    }
+
     /// Asks for what is known of a number, which is needed soon.
     pub fn prefetch(&self, id: TextId) {
         if let Some(entry) = self.entries.get(id.0 as usize) {

@@ -162,9 +162,7 @@ impl Flows {
         neighbor: &Neighbor,
         observations: &mut Vec<crate::observation::Observation>,
     ) {
-        // Any fixed choice will do, as long as one shard hears of one address.
-        let [.., a, b] = octets_of(neighbor.addr);
-        let hash = u64::from(a ^ b) << (u64::BITS - 8);
+        let hash = neighbor_hash(neighbor);
         let Some(shard) = self.shard_of(hash).and_then(|s| self.shards.get_mut(s)) else { return };
         let Some(frame) = block.frames.get(neighbor.frame as usize) else { return };
         let mut out = Outlet {
@@ -191,6 +189,18 @@ impl Flows {
         let watcher = self.me;
         Batch { watcher, block, begin, now, texts, observations, input: 0, counts }
     }
+}
+
+/// Hash of a neighbour: any fixed choice will do, as long as one shard hears of one address.
+pub fn neighbor_hash(neighbor: &Neighbor) -> u64 {
+    let [.., a, b] = octets_of(neighbor.addr);
+    u64::from(a ^ b) << (u64::BITS - 8)
+}
+
+/// The watcher, of so many, that owns the shard of a hash.
+pub fn owner(hash: u64, watchers: usize) -> usize {
+    let shard = (hash >> (u64::BITS - table::SHARD_BITS)) as usize;
+    shard.checked_rem(watchers).unwrap_or(0)
 }
 
 /// The minute of sensor time that frames are in: most of them share it with the one before, so

@@ -18,7 +18,7 @@ use super::texts::Texts;
 use super::work::{Outcome, Work};
 use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order};
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
-use crate::watcher::packet::{Block, Decoded, Frame, Neighbor, Packet, tcp_flags};
+use crate::watcher::packet::{Block, Decoded, FlowKey, Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
 use crate::watcher::protocol::{Metadata, Protocol, tunnel};
 
@@ -76,6 +76,9 @@ pub struct Limits {
     pub udp_idle_s: u64,
     /// UDP of one question and one answer (DNS, DHCP).
     pub datagram_idle_s: u64,
+    /// Flows with a name tell each second that they grew, not each minute: live, an alert waits
+    /// for it.
+    pub tells_growth: bool,
 }
 
 impl Limits {
@@ -92,6 +95,7 @@ impl Limits {
             closed_s: 10,
             udp_idle_s: 180,
             datagram_idle_s: 15,
+            tells_growth: false,
         }
     }
 }
@@ -127,6 +131,8 @@ struct Rest {
     works: Vec<Box<Work>>,
     events: Vec<Event>,
     neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
+    /// Flows with a name that grew since they told, with their hashes; each stands here once.
+    grown: Vec<(FlowKey, u64)>,
 }
 
 /// A packet with everything that goes with it. Its bytes are looked for only if somebody reads
@@ -201,6 +207,7 @@ impl Shard {
                 works: Vec::new(),
                 events: Vec::new(),
                 neighbors: HashMap::default(),
+                grown: Vec::new(),
             },
         }
     }
@@ -250,6 +257,13 @@ impl Shard {
             return;
         }
         self.rest.swept_s = now_s;
+        for (key, hash) in std::mem::take(&mut self.rest.grown) {
+            if key.v6 {
+                self.rest.tell_growth(&mut self.v6, &key, hash, out);
+            } else {
+                self.rest.tell_growth(&mut self.v4, &key, hash, out);
+            }
+        }
         self.rest.sweep(&mut self.v4, passed, now_s, out);
         self.rest.sweep(&mut self.v6, passed, now_s, out);
     }
@@ -262,6 +276,7 @@ impl Shard {
             && self.rest.finish(&mut self.v6, &mut room, out);
         if over {
             self.rest.neighbors.clear();
+            self.rest.grown.clear();
         }
         over
     }
@@ -300,6 +315,15 @@ impl Rest {
         note_state(hot, side, packet);
         let known = hot.cold != NO_COLD;
         if known
+            && self.limits.tells_growth
+            && let Some(cold) = self.cold.get(hot.cold)
+            && !cold.grown
+            && !cold.name.is_none()
+        {
+            cold.grown = true;
+            self.grown.push((packet.key, packet.hash));
+        }
+        if known
             && packet.key.protocol == UDP
             && sets_up(hot, packet, arrival.payload())
             && let Some(cold) = self.cold.get(hot.cold)
@@ -315,7 +339,8 @@ impl Rest {
             if packet.key.protocol == TCP {
                 self.again(slot, arrival, out);
             }
-        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload()) {
+        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload())
+        {
             self.other_hello(slot, arrival, Beside::Behind, out);
         }
         let hot = &mut slot.hot;
@@ -354,6 +379,22 @@ impl Rest {
                 }
             }
         }
+    }
+
+    /// A flow with a name says what it counted.
+    fn tell_growth<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        key: &FlowKey,
+        hash: u64,
+        out: &mut Outlet<'_>,
+    ) {
+        let Some(index) = table.find(&K::pack(key), hash) else { return };
+        let Some(slot) = table.slot(index) else { return };
+        if let Some(cold) = self.cold.get(slot.hot.cold) {
+            cold.grown = false;
+        }
+        self.flush(&slot.key, &mut slot.hot, 0, out);
     }
 
     /// Lets somebody read the packet: its parser, or whoever the probe finds.

@@ -385,6 +385,18 @@ impl<K: Key> Table<K> {
         self.take(key, hash, index)
     }
 
+    /// The flow, if it is in the table.
+    pub fn find(&self, key: &K, hash: u64) -> Option<usize> {
+        let mut index = self.home(hash);
+        loop {
+            let slot = self.slots.get(index).filter(|s| s.hot.flags & flag::USED != 0)?;
+            if slot.key == *key {
+                return Some(index);
+            }
+            index = self.next(index);
+        }
+    }
+
     #[cold]
     fn take(&mut self, key: &K, hash: u64, mut index: usize) -> Entry {
         if self.len.saturating_mul(8) >= self.slots.len().saturating_mul(7) {
