@@ -203,6 +203,19 @@ pub enum Fact {
     Delta(Delta),
 }
 
+impl Fact {
+    /// The name that it is about, if it is about one.
+    pub fn name(&self) -> TextId {
+        match self {
+            Fact::Hello(hello) => hello.name,
+            Fact::DnsQuery { name, .. } | Fact::DnsAddress { name, .. } => *name,
+            Fact::Http(http) => http.host,
+            Fact::Delta(delta) => delta.name,
+            _ => TextId::NONE,
+        }
+    }
+}
+
 /// A ClientHello.
 #[derive(Clone, Copy, Debug)]
 pub struct Hello {
@@ -284,14 +297,8 @@ pub struct Delta {
     pub up: u64,
     /// The same, server to client.
     pub down: u64,
-    /// IP octets, client to server.
-    pub ip_up: u64,
-    /// IP octets, server to client.
-    pub ip_down: u64,
-    /// Packets, client to server.
-    pub packets_up: u32,
-    /// Packets, server to client.
-    pub packets_down: u32,
+    /// Packets came from the client, from the server.
+    pub heard: [bool; 2],
     /// First packet of the delta; to the second for a flow without a name.
     pub first: Timestamp,
     /// Last packet of the delta.
@@ -352,13 +359,21 @@ impl FlowState {
     }
 }
 
-/// Merges the batches of all watchers for one block into the order of the run.
-pub fn merged(batches: &[Batch]) -> Vec<(usize, usize)> {
-    let mut places: Vec<(Order, usize, usize)> = Vec::new();
-    for (b, batch) in batches.iter().enumerate() {
-        places.extend(batch.observations.iter().enumerate().map(|(i, o)| (o.order, b, i)));
-    }
-    // Equal orders are of one shard, so of one batch, where the index decides.
-    places.sort_unstable();
-    places.into_iter().map(|(_, b, i)| (b, i)).collect()
+/// The observations of all watchers for one block, in the order of the run, each with the number
+/// of its watcher. Every batch is sorted, so the next one is the first of some batch; equal orders
+/// are of one shard, so of one batch, where they follow one another.
+pub fn merged(batches: &[Batch]) -> impl Iterator<Item = (usize, &Observation)> {
+    let mut heads: Vec<_> = batches.iter().map(|b| (b.watcher, b.observations.as_slice())).collect();
+    std::iter::from_fn(move || {
+        let (watcher, rest) = match heads.as_mut_slice() {
+            [alone] => alone,
+            many => many
+                .iter_mut()
+                .filter(|(_, rest)| !rest.is_empty())
+                .min_by_key(|(_, rest)| rest.first().map(|o| o.order))?,
+        };
+        let (next, behind) = rest.split_first()?;
+        *rest = behind;
+        Some((*watcher, next))
+    })
 }

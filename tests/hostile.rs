@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use shadowtap::observation::{Batch, Fact};
 use shadowtap::recorder::hits::Texts;
-use shadowtap::recorder::signature::Catalogue;
 use shadowtap::sensor::{self, Listener};
 use shadowtap::watcher::capture::{InputReport, Inputs, Options};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions};
@@ -23,7 +22,6 @@ const FRAMES: usize = 1_200;
 #[derive(Default)]
 struct Heard {
     texts: Texts,
-    catalogue: Option<Catalogue>,
     names: BTreeSet<String>,
     /// Names out of encrypted Initials: authenticated, but not in the bytes as they are.
     sealed: BTreeSet<String>,
@@ -34,9 +32,8 @@ struct Heard {
 impl Listener for Heard {
     fn block(&mut self, batches: &[Batch], decode: &[(u16, DecodeCounters)]) {
         self.fates += decode.iter().map(|(_, c)| c.frames()).sum::<u64>();
-        let catalogue = self.catalogue.as_ref().expect("set before the run");
         for batch in batches {
-            self.texts.learn(&batch.texts, catalogue);
+            self.texts.learn(&batch.texts);
             for observation in &batch.observations {
                 let mut sealed = false;
                 let name = match observation.fact {
@@ -97,7 +94,7 @@ fn office() -> (Vec<u8>, Vec<usize>) {
 }
 
 fn ready() -> Heard {
-    Heard { catalogue: Some(Catalogue::embedded().expect("ours")), ..Heard::default() }
+    Heard::default()
 }
 
 /// A small generator, so that a failure can be repeated: splitmix64.

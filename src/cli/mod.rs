@@ -8,6 +8,7 @@ pub mod lookup;
 pub mod policy;
 pub mod report;
 pub mod scan;
+pub mod sinks;
 pub mod verify;
 
 use std::io::{self, BufRead, BufWriter};
@@ -56,6 +57,8 @@ pub enum Command {
     Config(config::ConfigArgs),
     /// Check that a report or an export was not changed since it was written.
     Verify(verify::VerifyArgs),
+    /// Say who gets the alerts, try it, deliver, and see what did not arrive.
+    Sinks(sinks::SinksArgs),
 }
 
 /// Say which service host names belong to.
@@ -102,6 +105,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
         Command::Verify(args) => verify::run(args, &mut io::stdout().lock()),
+        Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(code) => code,
@@ -132,8 +136,10 @@ fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     for host in &args.hosts {
         if host == "-" {
-            for line in io::stdin().lock().lines() {
-                lookup::lookup_lines(&catalogue, [line?], &mut out)?;
+            // Line by line as octets: one that is no text must not end the others.
+            for line in io::stdin().lock().split(b'\n') {
+                let line = line?;
+                lookup::lookup_lines(&catalogue, [String::from_utf8_lossy(&line)], &mut out)?;
             }
         } else {
             lookup::lookup_lines(&catalogue, [host], &mut out)?;

@@ -190,6 +190,34 @@ pub struct Revision {
 }
 
 impl Answers {
+    /// `true` if the store holds an input from its first frame to its last, no frame left out.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn holds_whole(&self, key: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM input WHERE key = ?1 AND NOT EXISTS
+                       (SELECT 1 FROM coverage c
+                        WHERE c.input = input.id AND c.name = 'frames_not_selected'))";
+        Ok(self.conn.query_row(sql, [key], |r| r.get(0))?)
+    }
+
+    /// The time by which rows are old: that of the newest input, or of the one before if the newest
+    /// alone lies more than a month ahead, as a capture with a wrong clock does.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn trusted_time(&self) -> Result<Timestamp, Error> {
+        const MONTH: u64 = 31 * 86_400 * Timestamp::SECOND;
+        let mut last =
+            self.conn.prepare("SELECT last_time FROM input ORDER BY last_time DESC LIMIT 2")?;
+        let times = last.query_map([], |r| r.get(0))?.collect::<Result<Vec<Timestamp>, _>>()?;
+        Ok(match times.as_slice() {
+            [newest, before] if newest.since(*before) > MONTH => *before,
+            [newest, ..] => *newest,
+            [] => Timestamp::default(),
+        })
+    }
+
     /// The four groups with their services and totals.
     ///
     /// # Errors
