@@ -175,6 +175,7 @@ fn candidate(host: &str, grammars: &str, bytes_up: u64) -> Candidate {
 fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRows {
     let who = actor(n);
     InputRows {
+        hidden: Vec::new(),
         usage: vec![usage(&who, service, at, bytes_up)],
         sessions: vec![span(&who, service, at, at + S)],
         findings: vec![finding(key, &who, service, at, bytes_up)],

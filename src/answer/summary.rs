@@ -14,7 +14,8 @@ use crate::recorder::finding::bytes;
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{Finding, InputRow, Text};
 use crate::recorder::store::{
-    Answers, CandidateLine, CoverageLine, Error, Group, Scope, SeenBy, ServiceLine, Summary,
+    Answers, CandidateLine, CoverageLine, Error, Group, HiddenLine, Scope, SeenBy, ServiceLine,
+    Summary,
 };
 use crate::recorder::words::{ClientClass, Disposition, Level};
 use crate::types::Timestamp;
@@ -22,6 +23,9 @@ use crate::types::Timestamp;
 /// Devices named under a service that nobody approved. Who sent most is what is asked first; the
 /// document has them all.
 pub const WHO_MAX: usize = 5;
+
+/// Devices named whose traffic nobody can look into; the document has them all.
+const HIDDEN_MAX: usize = 10;
 
 /// Narrowest text that is still laid out.
 const WIDTH_MIN: usize = 40;
@@ -37,6 +41,8 @@ pub struct Facts {
     pub seen_by: BTreeMap<Text, Vec<SeenBy>>,
     /// The coverage ledger.
     pub coverage: Vec<CoverageLine>,
+    /// Devices whose traffic goes where nobody can look.
+    pub hidden: Vec<HiddenLine>,
     /// Inputs, with what was wrong with them.
     pub inputs: Vec<InputRow>,
     /// Inputs that are not in the store because they could not be read, or are no captures.
@@ -86,7 +92,8 @@ impl Facts {
             }
         }
         let (coverage, inputs) = (answers.coverage(scope)?, answers.inputs(scope)?);
-        Ok(Facts { summary, findings, seen_by, coverage, inputs, unread: Vec::new() })
+        let hidden = answers.hidden(scope)?;
+        Ok(Facts { summary, findings, seen_by, coverage, hidden, inputs, unread: Vec::new() })
     }
 
     /// Those at a service whose worst verdict there is one of `dispositions`.
@@ -225,7 +232,7 @@ impl Page<'_> {
             let worth = match (summary.inputs, self.nothing_selected()) {
                 (0, _) => String::new(),
                 (_, true) => "The selection (--since, --until, --filter) left no frame.".to_owned(),
-                _ => coverage::worth(&self.facts.coverage),
+                _ => coverage::worth(&self.facts.coverage, &self.facts.hidden),
             };
             format!("{what} {worth}").trim_end().to_owned()
         } else {
@@ -452,7 +459,35 @@ impl Page<'_> {
                 }
             }
         }
+        self.hidden(out)?;
         self.faults(out)
+    }
+
+    /// Devices of which it cannot be said what they use, who sent most first.
+    fn hidden(&self, out: &mut impl Write) -> io::Result<()> {
+        let hidden = &self.facts.hidden;
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        self.paragraph(out, "The traffic of these devices is not visible here", 2, "2")?;
+        for line in hidden.iter().take(HIDDEN_MAX) {
+            let who = line.actor.text();
+            let label: Vec<String> = who.host.into_iter().chain([who.ip]).collect();
+            let text = format!(
+                "{}: {} sent, {} received through {} ({})",
+                printable(&label.join(" ")),
+                bytes(line.totals.bytes_up),
+                bytes(line.totals.bytes_down),
+                printable(&line.behind),
+                line.kind,
+            );
+            self.paragraph(out, &text, 4, "")?;
+        }
+        let more = hidden.len().saturating_sub(HIDDEN_MAX) as u64;
+        if more > 0 {
+            self.paragraph(out, &format!("and {}", counted(more, "more")), 4, "")?;
+        }
+        Ok(())
     }
 
     fn faults(&self, out: &mut impl Write) -> io::Result<()> {

@@ -538,6 +538,9 @@ impl Scan {
         for (name, count) in counters.iter().filter(|(_, n)| *n > 0) {
             self.desk.cover(input, name, Some("frames"), count);
         }
+        for (name, count) in counters.oddities().filter(|(_, n)| *n > 0) {
+            self.desk.cover(input, name, None, count);
+        }
     }
 }
 

@@ -23,8 +23,8 @@ pub use decisions::{Decision, decide};
 pub use error::Error;
 pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
-    Answers, CandidateLine, CoverageLine, Group, Judged, Revision, Scope, SeenBy, ServiceLine,
-    Summary, Totals,
+    Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,
+    ServiceLine, Summary, Totals,
 };
 pub use retention::{Retained, Retention};
 pub use uses::{Known, Numbered, Presence, Use};

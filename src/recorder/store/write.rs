@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::queries::finding_at;
 use super::rows::{
     Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
-    EvidenceItem, Finding, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
+    EvidenceItem, Finding, Hidden, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text,
+    Usage,
 };
 use super::sql::{Addr, COUNT_MAX, Count, Lines, Mac};
 use super::{Committed, Error};
@@ -81,7 +82,8 @@ impl Writer<'_> {
     ) -> Result<Committed, Error> {
         let id = self.input(input, mode)?;
         if mode == Mode::Replace {
-            for table in ["usage", "session", "candidate", "destination", "coverage"] {
+            let tables = ["usage", "session", "candidate", "destination", "coverage", "hidden"];
+            for table in tables {
                 self.tx.execute(&format!("DELETE FROM {table} WHERE input = ?1"), [id])?;
             }
         }
@@ -101,6 +103,9 @@ impl Writer<'_> {
         }
         for row in &rows.coverage {
             self.coverage(id, row)?;
+        }
+        for row in &rows.hidden {
+            self.hidden(id, row)?;
         }
         for row in &rows.open_flows {
             self.open_flow(id, row)?;
@@ -273,6 +278,32 @@ impl Writer<'_> {
                  part_of = coalesce(excluded.part_of, part_of)",
         )?;
         put.execute(params![input, row.name, Count(row.count), row.of, Count(COUNT_MAX)])?;
+        Ok(())
+    }
+
+    fn hidden(&mut self, input: i64, row: &Hidden) -> Result<(), Error> {
+        let (actor, behind) = (self.actor(&row.actor, row.last_seen)?, self.word(&row.behind)?);
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO hidden VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT DO UPDATE SET
+                 bytes_up = min(bytes_up + excluded.bytes_up, ?10),
+                 bytes_down = min(bytes_down + excluded.bytes_down, ?10),
+                 flows = min(flows + excluded.flows, ?10),
+                 first_seen = min(first_seen, excluded.first_seen),
+                 last_seen = max(last_seen, excluded.last_seen)",
+        )?;
+        put.execute(params![
+            input,
+            actor,
+            behind,
+            row.kind,
+            Count(row.bytes_up),
+            Count(row.bytes_down),
+            Count(row.flows),
+            row.first_seen,
+            row.last_seen,
+            Count(COUNT_MAX),
+        ])?;
         Ok(())
     }
 

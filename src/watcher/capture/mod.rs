@@ -27,7 +27,7 @@ use twox_hash::XxHash3_128;
 pub use clock::{STEP_MAX_S, WITNESSES};
 pub use list::{DEPTH_MAX, INPUTS_MAX};
 pub use pages::Room;
-pub use savefile::{BLOCK_MAX, Fault, INTERFACES_MAX, RECORD_MAX};
+pub use savefile::{BLOCK_MAX, Fault, Format, INTERFACES_MAX, RECORD_MAX, Stop, Walker, recognise};
 pub use source::CHUNK;
 
 use self::filter::Filter;

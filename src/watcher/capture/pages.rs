@@ -115,7 +115,8 @@ mod tests {
             room.iter_mut().zip(0..).for_each(|(v, n)| *v = n);
             assert!(room.iter().zip(0..).all(|(&v, n)| v == n), "{len} values");
             assert_eq!(room.mapped.is_some(), len >= LARGE_FROM / 8);
-            let there = std::thread::scope(|s| s.spawn(|| room.len()).join().expect("a thread"));
+            // It moves to the thread that owns it.
+            let there = std::thread::spawn(move || room.len()).join().expect("a thread");
             assert_eq!(there, len);
         }
     }
