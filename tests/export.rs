@@ -141,7 +141,7 @@ fn templates_are_blocked_where_their_names_were_seen() {
         .services()
         .iter()
         .flat_map(|s| s.hosts.iter().map(move |h| (s, h)))
-        .find(|(_, h)| h.pattern.contains('{') && h.role.counts())
+        .find(|(_, h)| h.pattern.contains('{') && h.role.opens_session())
         .unwrap();
     let open = host.pattern.find('{').unwrap()..=host.pattern.find('}').unwrap();
     let mut name = host.pattern.clone();

@@ -184,7 +184,7 @@ pub fn list(
                 below: host.kind != Kind::Exact,
                 service: service.id.clone(),
             };
-            if keep && host.role.counts() {
+            if keep && host.role.opens_session() {
                 open.push(entry.clone());
             }
             if entries.keys().any(|(name, below)| *below && is_below(&entry.name, name)) {
@@ -239,7 +239,7 @@ impl List {
         entries: &mut BTreeMap<(String, bool), String>,
     ) {
         let mut any = false;
-        for host in service.hosts.iter().filter(|h| h.role.counts()) {
+        for host in service.hosts.iter().filter(|h| h.role.opens_session()) {
             if host.strength == Strength::Weak {
                 self.notes.push(format!(
                     "{} ({}) is left out: the name alone does not prove the service",
@@ -589,7 +589,7 @@ mod tests {
             }
             let allowed = texts(&[&service.id]);
             let list = list(&catalogue, &blocked, &allowed, &[], &BTreeSet::new());
-            for host in service.hosts.iter().filter(|h| h.role.counts()) {
+            for host in service.hosts.iter().filter(|h| h.role.opens_session()) {
                 if host.kind == Kind::Exact || host.kind == Kind::Suffix {
                     let name = &host.pattern;
                     assert!(!list.covers(name), "{name} of {} is blocked", service.id);
