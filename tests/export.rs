@@ -135,13 +135,25 @@ fn addresses_that_others_may_use_are_refused_with_the_reason() {
 }
 
 #[test]
+fn addresses_of_a_vendor_stay_open_while_one_of_its_services_is_allowed() {
+    let catalogue = Catalogue::embedded().unwrap();
+    let (none, blocked) = (BTreeSet::new(), texts(&["anthropic-api"]));
+    let list = export::list(&catalogue, &blocked, &none, &[], &BTreeSet::new());
+    let rules = export::write(&list, Form::Nftables, &head()).unwrap();
+    assert!(rules.contains("elements = {") && rules.contains("claude stops too"), "{rules}");
+    let list = export::list(&catalogue, &blocked, &texts(&["claude"]), &[], &BTreeSet::new());
+    let refused = export::write(&list, Form::Nftables, &head()).unwrap_err().to_string();
+    assert!(refused.contains("anthropic-api"), "{refused}");
+}
+
+#[test]
 fn templates_are_blocked_where_their_names_were_seen() {
     let catalogue = Catalogue::embedded().unwrap();
     let (service, host) = catalogue
         .services()
         .iter()
         .flat_map(|s| s.hosts.iter().map(move |h| (s, h)))
-        .find(|(_, h)| h.pattern.contains('{') && h.role.counts())
+        .find(|(_, h)| h.pattern.contains('{') && h.role.opens_session())
         .unwrap();
     let open = host.pattern.find('{').unwrap()..=host.pattern.find('}').unwrap();
     let mut name = host.pattern.clone();

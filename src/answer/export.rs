@@ -81,6 +81,8 @@ pub struct List {
     pub without_addresses: BTreeSet<String>,
     /// What the list cannot say or leaves out, a sentence each.
     pub notes: Vec<String>,
+    /// The same of its addresses.
+    pub address_notes: Vec<String>,
 }
 
 /// What stands in the head of a list.
@@ -166,9 +168,7 @@ pub fn list(
         if service.addresses.is_empty() {
             list.without_addresses.insert(service.id.clone());
         }
-        for block in &service.addresses {
-            list.addresses.push((block.addr, block.bits, service.id.clone()));
-        }
+        list.addresses_of(service, catalogue, blocked, allowed);
     }
     list.addresses.sort();
     // Names of everybody else: what lies below a blocked name stays open, what lies above one
@@ -281,6 +281,38 @@ impl List {
         }
     }
 
+    /// Address blocks are a vendor's, not a service's: one whose vendor has something that is
+    /// allowed is left out.
+    fn addresses_of(
+        &mut self,
+        service: &Service,
+        catalogue: &Catalogue,
+        blocked: &BTreeSet<Text>,
+        allowed: &BTreeSet<Text>,
+    ) {
+        let others = || {
+            let all = catalogue.services().iter();
+            all.filter(|s| s.vendor == service.vendor && !blocked.contains(s.id.as_str()))
+        };
+        let open = others().find(|s| allowed.contains(s.id.as_str()));
+        for block in &service.addresses {
+            let net = format!("{}/{}", block.addr, block.bits);
+            if let Some(open) = open {
+                self.address_notes.push(format!(
+                    "{net} ({}) is left out: {} of the same vendor is allowed",
+                    service.id, open.id
+                ));
+                self.without_addresses.insert(service.id.clone());
+                continue;
+            }
+            for other in others() {
+                self.address_notes
+                    .push(format!("{net} is all of {}'s: {} stops too", service.vendor, other.id));
+            }
+            self.addresses.push((block.addr, block.bits, service.id.clone()));
+        }
+    }
+
     /// `true` if the list covers a name.
     pub fn covers(&self, name: &str) -> bool {
         let on = |e: &Entry| e.name == name || (e.below && is_below(name, &e.name));
@@ -295,11 +327,15 @@ impl List {
 pub fn write(list: &List, form: Form, head: &Head) -> Result<String, Failure> {
     if form == Form::Nftables && list.addresses.is_empty() {
         let services: Vec<&str> = list.without_addresses.iter().map(String::as_str).collect();
-        let why = format!(
+        let mut why = format!(
             "no vendor publishes addresses that are its own alone for {}; blocking shared addresses would break other \
              sites, so use a form by name (rpz, unbound, squid ...)",
             services.join(", ")
         );
+        for note in &list.address_notes {
+            why.push_str("; ");
+            why.push_str(note);
+        }
         return Err(Failure::Format("nftables rules", why));
     }
     let mut out = String::new();
@@ -349,6 +385,7 @@ pub fn misses(list: &List, form: Form) -> Vec<String> {
     let below = list.entries.iter().filter(|e| e.below).count() as u64;
     let exact = list.entries.len() as u64 - below;
     if form == Form::Nftables {
+        notes.extend(list.address_notes.iter().cloned());
         if !list.without_addresses.is_empty() {
             let services: Vec<&str> = list.without_addresses.iter().map(String::as_str).collect();
             notes.push(format!(

@@ -152,10 +152,10 @@ pub fn put(
     sent: u64,
 ) {
     let Some(service) = catalogue.service(id) else { panic!("no service {id}") };
-    let Some(host) = service.hosts.iter().find(|h| h.role.counts()) else {
+    let Some(host) = service.hosts.iter().find(|h| h.role.opens_session()) else {
         panic!("{id} has no host that counts")
     };
-    let role = Role::from_code(host.role.word()).unwrap_or(Role::Chat);
+    let role = host.role;
     let name = host.pattern.replace("{region}", "eu-1");
     let ruling = Ruling { disposition: verdict(id), rule: Text::from("") };
     let hit = Hit {

@@ -13,6 +13,9 @@ use crate::answer::verify::MARK;
 
 const STYLE: &str = include_str!("report.css");
 
+/// Characters of a cell that is not broken: a day, a state.
+const SHORT: usize = 12;
+
 /// The page; its last line holds the digest.
 pub fn render(report: &Report) -> Result<Vec<u8>, Failure> {
     let mut out = String::new();
@@ -148,7 +151,12 @@ fn table(out: &mut String, of: &Table) -> std::fmt::Result {
     for row in &of.rows {
         write!(out, "<tr>")?;
         for (cell, column) in row.iter().zip(&of.columns) {
-            let right = if column.right { " class=\"r\"" } else { "" };
+            let short = cell.text.chars().count() <= SHORT;
+            let right = match (column.right, short) {
+                (true, _) => " class=\"r\"",
+                (false, true) => " class=\"s\"",
+                (false, false) => "",
+            };
             let shown = match cell.tone {
                 Tone::Plain => text(&cell.text),
                 // A number keeps its place in the column.

@@ -232,6 +232,7 @@ pub fn build(answers: &Answers, options: &Options<'_>) -> Result<Report, Failure
     facts.findings = answers.count_findings(&facts.scope)?;
     facts.devices();
     let ledger = answers.coverage(&facts.scope)?;
+    let hidden = answers.hidden(&facts.scope)?;
     let captured = captured(&inputs);
     let risks = facts.risks(answers, &ledger)?;
     let now = period_of(hours, &captured, first, facts.until);
@@ -247,7 +248,7 @@ pub fn build(answers: &Answers, options: &Options<'_>) -> Result<Report, Failure
         title: "Unapproved AI on this network".to_owned(),
         judged: facts.judged(answers)?,
         privacy: facts.privacy(),
-        verdict: facts.verdict(&ledger, &answers.hidden(&facts.scope)?),
+        verdict: facts.verdict(&ledger, &hidden),
         trend: facts.trend(&now, then.as_ref()),
         numbers: facts.numbers(),
         chart: facts.chart(hours, &captured),
@@ -255,7 +256,7 @@ pub fn build(answers: &Answers, options: &Options<'_>) -> Result<Report, Failure
         departments: facts.departments(),
         clients: facts.clients(),
         news: facts.news(first, hours),
-        unseen: facts.unseen(&ledger, &inputs, &now),
+        unseen: facts.unseen(&ledger, &hidden, &inputs, &now),
         covers: "This covers what an agent on managed devices, or a secure web edge, does not: unmanaged and guest \
                  devices, labs, servers, printers and things, on every segment that is mirrored to the sensor."
             .to_owned(),
@@ -845,7 +846,8 @@ impl Facts<'_> {
 
     fn unseen(
         &self,
-        ledger: &[crate::recorder::store::CoverageLine],
+        ledger: &[CoverageLine],
+        hidden: &[HiddenLine],
         inputs: &[InputRow],
         now: &Period,
     ) -> Vec<Unseen> {
@@ -940,6 +942,26 @@ impl Facts<'_> {
                 let count = line(name).map_or(0, |l| l.count);
                 say(what, Some(Figure::new(count, all, of_what)), meaning);
             }
+        }
+        let mut behind: BTreeMap<&str, (BTreeSet<_>, u64)> = BTreeMap::new();
+        for line in hidden {
+            let (devices, bytes) = behind.entry(&line.kind).or_default();
+            devices.insert((line.actor.realm, line.actor.mac, line.actor.addr));
+            *bytes =
+                bytes.saturating_add(line.totals.bytes_up).saturating_add(line.totals.bytes_down);
+        }
+        for (kind, (devices, volume)) in &behind {
+            let what = match *kind {
+                "security-edge" => "Addresses whose traffic goes through a security edge",
+                "relay" => "Addresses whose traffic goes through a relay or VPN",
+                _ => "Addresses whose traffic goes through a tunnel",
+            };
+            let figure = Figure::new(devices.len() as u64, self.of.devices, "devices seen");
+            say(
+                what,
+                Some(figure),
+                &format!("{} of theirs cannot be looked into.", bytes(*volume)),
+            );
         }
         let broken = inputs.iter().filter(|i| i.fault.is_some()).count() as u64;
         if broken > 0 {

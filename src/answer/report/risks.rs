@@ -88,8 +88,8 @@ impl Facts<'_> {
                 risks.push(self.of_service(service, *verdict, devices, &findings, &controls));
             }
         }
-        for candidate in answers.candidates(&self.scope)? {
-            risks.push(self.of_candidate(&candidate, &controls));
+        for (number, candidate) in (1..).zip(answers.candidates(&self.scope)?) {
+            risks.push(self.of_candidate(number, &candidate, &controls));
         }
         for (name, whole, subject, words) in HIDDEN {
             let count =
@@ -314,7 +314,7 @@ impl Facts<'_> {
         };
     }
 
-    fn of_candidate(&self, line: &CandidateLine, controls: &Controls) -> Risk {
+    fn of_candidate(&self, number: u64, line: &CandidateLine, controls: &Controls) -> Risk {
         let host = self.mask.host(&line.host);
         let speaks = |word: &str| line.grammars.iter().any(|g| g.starts_with(word));
         let (aspect, what, severity) = if speaks("mcp") {
@@ -337,7 +337,9 @@ impl Facts<'_> {
         let subject = format!("candidate:{}", line.host);
         let mut risk =
             self.blank(&subject, title, severity, reasons, &[aspect, "unknown-ai"], controls);
-        risk.id = format!("candidate:{host}");
+        if host != *line.host {
+            risk.id = format!("candidate:own-{number}");
+        }
         let totals = &line.totals;
         risk.status = "unknown".to_owned();
         risk.devices = self.devices_figure(totals.devices);
