@@ -5,6 +5,8 @@ pub mod evidence;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
+pub mod service;
+pub mod signatures;
 pub mod sinks;
 
 use std::io::{self, BufRead, BufWriter};
@@ -37,6 +39,10 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
+    /// Say what is known of a service, and how risky that makes it.
+    Service(service::ServiceArgs),
+    /// Check, compare, sign, take in and hand out signatures.
+    Signatures(signatures::SignaturesArgs),
     /// Explain, check and start the policy: who may use what.
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
@@ -81,6 +87,8 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Scan(args) => scan::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
+        Command::Service(args) => service::run(args, &mut io::stdout().lock()),
+        Command::Signatures(args) => signatures::run(args, &mut io::stdout().lock()),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
         Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),

@@ -22,7 +22,7 @@ use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
 use crate::recorder::policy::{Policy, PolicyBuilder};
-use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network};
+use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network, Risk};
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
 use crate::types::MacAddr;
@@ -263,6 +263,19 @@ impl Config {
             None => Catalogue::embedded(),
         }
         .map_err(of_catalogue)
+    }
+
+    /// The services, and what is known of them beyond their hosts.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the signature files.
+    pub fn catalogue_and_risk(&self) -> Result<(Catalogue, Risk), ConfigError> {
+        let catalogue = self.catalogue()?;
+        let risk = match &self.signatures_dir {
+            Some(dir) => Risk::from_dir(dir, &catalogue),
+            None => Risk::embedded(&catalogue),
+        };
+        Ok((catalogue, risk.map_err(of_catalogue)?))
     }
 
     /// The decisions, and what is to be told about them.
