@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod evidence;
+pub mod hunt;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
@@ -39,6 +40,8 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
+    /// Ask the ledger since when a service or host was used here.
+    Hunt(hunt::HuntArgs),
     /// Say what is known of a service, and how risky that makes it.
     Service(service::ServiceArgs),
     /// Check, compare, sign, take in and hand out signatures.
@@ -87,6 +90,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Scan(args) => scan::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
+        Command::Hunt(args) => hunt::run(args, &mut io::stdout().lock()),
         Command::Service(args) => service::run(args, &mut io::stdout().lock()),
         Command::Signatures(args) => signatures::run(args, &mut io::stdout().lock()),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),

@@ -374,6 +374,8 @@ impl Reader {
                     evidence_days: self.days("evidence"),
                     candidates_days: self.days("candidates"),
                     destinations_days: self.days("destinations"),
+                    ledger_days: u32::try_from(self.number("ledger.days", 0, DAYS_MAX))
+                        .unwrap_or(u32::MAX),
                     open_flows_days: self.days("open_flows"),
                     outbox_days: self.days("outbox"),
                     memory_days: self.days("memory"),

@@ -16,6 +16,7 @@ use super::aggregate::{Aggregate, Judged, Place, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Bindings, Source};
+use super::ledger::LedgerKey;
 use super::judge::{Carrier, Volume};
 use super::names::{Asker, Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
@@ -131,6 +132,8 @@ pub struct Desk {
     /// Worlds so far, this one included.
     worlds: u32,
     captures: Vec<Text>,
+    /// Key of the ledger, if there is one.
+    ledger: Option<LedgerKey>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
 }
 
@@ -148,6 +151,7 @@ impl Desk {
             world: World::new(1),
             worlds: 1,
             captures: Vec::new(),
+            ledger: None,
             carried: HashMap::default(),
         }
     }
@@ -155,6 +159,11 @@ impl Desk {
     /// Named flows that earlier inputs left open, to go on with.
     pub fn carry(&mut self, flows: Vec<OpenFlow>) {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
+    }
+
+    /// Keeps a ledger of all destinations under this key.
+    pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
+        self.ledger = key;
     }
 
     /// Tells the names of inputs, by index.
@@ -229,7 +238,8 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        world.aggregate.finish(&self.versions, key_of)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        world.aggregate.finish(&self.versions, key_of, ledger)
     }
 
     fn observation(&mut self, o: &Observation, texts: &Texts) {
@@ -707,6 +717,7 @@ impl Desk {
             o.flow.client.addr,
             (delta.up, delta.down),
             begins,
+            evidence_kind(delta.source.unwrap_or(NameSource::None)),
         );
     }
 

@@ -9,6 +9,7 @@
 mod alerts;
 mod error;
 mod file;
+mod ledger;
 mod outbox;
 mod queries;
 mod retention;
@@ -18,6 +19,7 @@ mod sql;
 mod write;
 
 pub use error::Error;
+pub use ledger::{Ask, Hunted};
 pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
     Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,
