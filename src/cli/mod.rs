@@ -6,10 +6,13 @@ pub mod dist;
 pub mod doctor;
 pub mod evidence;
 pub mod export;
+pub mod hunt;
 pub mod lookup;
 pub mod policy;
 pub mod report;
 pub mod scan;
+pub mod service;
+pub mod signatures;
 pub mod sinks;
 pub mod verify;
 pub mod top;
@@ -61,6 +64,12 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
+    /// Ask the ledger since when a service or host was used here.
+    Hunt(hunt::HuntArgs),
+    /// Say what is known of a service, and how risky that makes it.
+    Service(service::ServiceArgs),
+    /// Check, compare, sign, take in and hand out signatures.
+    Signatures(signatures::SignaturesArgs),
     /// Explain, check and start the policy: who may use what.
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
@@ -130,6 +139,9 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Doctor(args) => doctor::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
+        Command::Hunt(args) => hunt::run(args, &mut io::stdout().lock()),
+        Command::Service(args) => service::run(args, &mut io::stdout().lock()),
+        Command::Signatures(args) => signatures::run(args, &mut io::stdout().lock()),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
         Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),

@@ -404,7 +404,7 @@ impl Scan {
     ) -> anyhow::Result<Self> {
         let kept = args.store.as_ref().or(config.store.file.as_ref());
         let options = config.store_options(kept.is_some(), !rulebook.policy.rules().is_empty());
-        let store = match kept {
+        let mut store = match kept {
             Some(path) => Store::open(path, options)
                 .with_context(|| format!("cannot open the store {}", path.display()))?,
             None => Store::open_memory(options)?,
@@ -414,6 +414,7 @@ impl Scan {
         }
         let network = rulebook.network.clone();
         let mut desk = Desk::new(rulebook);
+        desk.keep_ledger(store.ledger_key()?);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         let observations = match &args.observations {
             Some(path) => Some(Observations::new(writer(path)?, names, network)),

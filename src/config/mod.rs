@@ -22,7 +22,7 @@ use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
 use crate::recorder::policy::{Policy, PolicyBuilder};
-use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network};
+use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network, Risk};
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
 use crate::types::MacAddr;
@@ -284,6 +284,19 @@ impl Config {
         .map_err(of_catalogue)
     }
 
+    /// The services, and what is known of them beyond their hosts.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the signature files.
+    pub fn catalogue_and_risk(&self) -> Result<(Catalogue, Risk), ConfigError> {
+        let catalogue = self.catalogue()?;
+        let risk = match &self.signatures_dir {
+            Some(dir) => Risk::from_dir(dir, &catalogue),
+            None => Risk::embedded(&catalogue),
+        };
+        Ok((catalogue, risk.map_err(of_catalogue)?))
+    }
+
     /// The decisions, and what is to be told about them.
     ///
     /// # Errors
@@ -387,6 +400,8 @@ impl Reader {
                     evidence_days: self.days("evidence"),
                     candidates_days: self.days("candidates"),
                     destinations_days: self.days("destinations"),
+                    ledger_days: u32::try_from(self.number("ledger.days", 0, DAYS_MAX))
+                        .unwrap_or(u32::MAX),
                     open_flows_days: self.days("open_flows"),
                     outbox_days: self.days("outbox"),
                     memory_days: self.days("memory"),

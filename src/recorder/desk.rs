@@ -16,6 +16,7 @@ use super::aggregate::{Aggregate, Judged, Place, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Bindings, Source};
+use super::ledger::LedgerKey;
 use super::judge::{Carrier, Volume};
 use super::names::{Asker, Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
@@ -129,6 +130,8 @@ pub struct Desk {
     /// Worlds so far, this one included.
     worlds: u32,
     captures: Vec<Text>,
+    /// Key of the ledger, if there is one.
+    ledger: Option<LedgerKey>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
     /// A use was seen that nobody was told of yet.
     urgent: bool,
@@ -148,6 +151,7 @@ impl Desk {
             world: World::new(1),
             worlds: 1,
             captures: Vec::new(),
+            ledger: None,
             carried: HashMap::default(),
             urgent: false,
         }
@@ -156,6 +160,11 @@ impl Desk {
     /// Named flows that earlier inputs left open, to go on with.
     pub fn carry(&mut self, flows: Vec<OpenFlow>) {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
+    }
+
+    /// Keeps a ledger of all destinations under this key.
+    pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
+        self.ledger = key;
     }
 
     /// Tells the names of inputs, by index.
@@ -224,7 +233,8 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        world.aggregate.finish(&self.versions, key_of)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        world.aggregate.finish(&self.versions, key_of, ledger)
     }
 
     /// Live: a use was seen that no rows were made of yet.
@@ -252,7 +262,8 @@ impl Desk {
         }
         world.flows = flows;
         self.world = world;
-        self.world.aggregate.grown(&self.versions, key_of, now, whole)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        self.world.aggregate.grown(&self.versions, key_of, now, whole, ledger)
     }
 
     /// Live: the last rows; every flow is closed.
@@ -267,7 +278,8 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true, ledger)
     }
 
     /// Live: the watchers began anew and know none of the open flows: they end here.
@@ -793,6 +805,7 @@ impl Desk {
             o.flow.client.addr,
             (delta.up, delta.down),
             begins,
+            evidence_kind(delta.source.unwrap_or(NameSource::None)),
         );
     }
 

@@ -12,6 +12,7 @@ pub mod flows;
 pub mod hits;
 pub mod identity;
 pub mod judge;
+pub mod ledger;
 pub mod names;
 pub mod policy;
 pub mod signature;
