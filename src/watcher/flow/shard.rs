@@ -228,6 +228,16 @@ impl Shard {
         }
     }
 
+    /// Fetches the second line of a packet that comes very soon, if it needs one.
+    #[inline]
+    pub fn prefetch_next(&self, packet: &Packet) {
+        if packet.key.v6 {
+            self.v6.prefetch_next(&Key6::pack(&packet.key), packet.hash);
+        } else {
+            self.v4.prefetch_next(&Key4::pack(&packet.key), packet.hash);
+        }
+    }
+
     /// Counts a packet and lets its flow's parser read it.
     #[inline]
     pub fn packet(&mut self, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {

@@ -332,6 +332,20 @@ impl<K: Key> Table<K> {
         }
     }
 
+    /// If another flow has the slot of `hash`, asks for the next one too: nearly every flow that
+    /// is not in its own slot lies there. The first line has to be here already.
+    #[inline]
+    pub fn prefetch_next(&self, key: &K, hash: u64) {
+        let home = self.home(hash);
+        if let Some(slot) = self.slots.get(home)
+            && slot.key != *key
+            && slot.hot.flags & flag::USED != 0
+            && let Some(next) = self.slots.get(self.next(home))
+        {
+            prefetch(next);
+        }
+    }
+
     /// The slot at `index`.
     #[inline]
     pub fn slot(&mut self, index: usize) -> Option<&mut Slot<K>> {
