@@ -38,7 +38,7 @@ const CANDIDATES_OPEN_MAX: usize = 100_000;
 const TCP: u8 = 6;
 
 /// Observations ahead whose name is fetched.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;

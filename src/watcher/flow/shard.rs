@@ -48,7 +48,7 @@ const SWEEP_ROUND_S: u64 = 16;
 const FINISH_FLOWS: usize = 1024;
 
 /// Slots ahead whose cold record is fetched when all flows end.
-const FINISH_AHEAD: usize = 12;
+const FINISH_AHEAD: usize = 24;
 
 /// Addresses whose MAC was told already, to tell each once in ten minutes.
 const NEIGHBORS_MAX: usize = 4_096;
@@ -749,6 +749,10 @@ impl Rest {
             *room = less;
             // The table is read in order, its records are not.
             self.cold.prefetch(table.cold_at(index.saturating_add(FINISH_AHEAD)));
+            let soon = table.cold_at(index.saturating_add(FINISH_AHEAD / 2));
+            if let Some(cold) = self.cold.get(soon) {
+                out.texts.prefetch(cold.name);
+            }
             let Some(slot) = table.slot(index) else { continue };
             // Closed ones too: a last alert may come after the FIN.
             let last = FlowState::LAST | FlowState::OPEN;

@@ -169,6 +169,13 @@ impl Texts {
         id
     }
 
+    /// Asks for the entry of a number, which is needed soon.
+    pub fn prefetch(&self, id: TextId) {
+        if let Some(entry) = self.entries.get(id.0 as usize) {
+            prefetch(entry);
+        }
+    }
+
     /// The number of `text`, good until [`Texts::release`].
     pub fn keep(&mut self, id: TextId) -> TextId {
         if let Some(entry) = self.entries.get_mut(id.0 as usize) {
