@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::NeighborSource;
 use crate::watcher::protocol::grammar::Api;
+use crate::watcher::protocol::tunnel::Tunnel;
 use crate::watcher::protocol::{AccountSource, EchOuter, HelloTransport, HostSource, Protocol};
 
 /// A text by its number in the interner of the watcher that sent it.
@@ -41,6 +42,10 @@ pub struct Batch {
     pub texts: Vec<(TextId, Arc<str>)>,
     /// Sorted by [`Observation::order`].
     pub observations: Vec<Observation>,
+    /// Input of the block's first frame.
+    pub input: u16,
+    /// What the block added to the coverage ledger besides, by name.
+    pub counts: Vec<(&'static str, u64)>,
 }
 
 /// Place of an observation in the run: independent of how many watchers there are.
@@ -352,6 +357,21 @@ impl FlowState {
 
     /// The run ended before the flow did.
     pub const OPEN: u16 = 1 << 9;
+    /// One side sent payload, and not one segment of the other was seen.
+    pub const ONE_SIDED: u16 = 1 << 10;
+    /// Place of two bits that say which tunnel it is.
+    const TUNNEL: u32 = 14;
+
+    /// State of a flow that is the `number`-th tunnel of [`Tunnel::ALL`], from 1.
+    pub fn of_tunnel(number: u8) -> u16 {
+        u16::from(number & 3) << Self::TUNNEL
+    }
+
+    /// The tunnel that the flow is by its shape.
+    pub fn tunnel(self) -> Option<Tunnel> {
+        let number = usize::from(self.0 >> Self::TUNNEL);
+        Tunnel::ALL.get(number.checked_sub(1)?).copied()
+    }
 
     /// `true` if all `bits` are set.
     pub fn has(self, bits: u16) -> bool {

@@ -189,7 +189,8 @@ impl<'s> Reader<'s> {
         if self.over {
             return false;
         }
-        let stopped = self.stop.load(Ordering::Relaxed);
+        // What a stream gave counts; it ends by itself.
+        let stopped = self.stop.load(Ordering::Relaxed) && !self.inputs.streams();
         let fill = if stopped { Fill::End } else { self.inputs.fill(&mut job.block) };
         job.read = self.inputs.progress();
         job.block.index = self.index;
@@ -245,7 +246,7 @@ fn alone(
                 let mut over = false;
                 while !over {
                     let batch;
-                    (batch, over) = flows.finish(shard, block.index, block.now);
+                    (batch, over) = flows.finish(shard, block);
                     listener.block(&[batch], &[]);
                 }
             }
@@ -306,17 +307,18 @@ fn watch(
         let (decoded, _) = job.decoded.wait();
         let batch = flows.block(&job.block, decoded);
         peak = peak.max(flows.bytes());
-        let (ends_world, index, now) = (job.ends_world, job.block.index, job.block.now);
-        let mut going = sent.send(Sent { batch, job: Some(job), over: false }).is_ok();
+        let ends_world = job.ends_world;
+        let mut going = sent.send(Sent { batch, job: Some(job.clone()), over: false }).is_ok();
         let mut shards = (me..SHARDS).step_by(of).filter(|_| ends_world);
         while going && let Some(shard) = shards.next() {
             let mut over = false;
             while going && !over {
                 let batch;
-                (batch, over) = flows.finish(shard, index, now);
+                (batch, over) = flows.finish(shard, &job.block);
                 going = sent.send(Sent { batch, job: None, over }).is_ok();
             }
         }
+        drop(job);
         if !going {
             break;
         }

@@ -19,14 +19,18 @@ use super::hits::Hit;
 use super::policy::Ruling;
 use super::store::rows::{
     Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
-    Finding, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
+    Finding, Hidden, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
 };
 use super::words::{ClientClass, EvidenceKind, Level, Role};
+use crate::observation::{Delta, FlowState};
 use crate::prefetch::prefetch;
 use crate::types::{MacAddr, Realm, Timestamp};
 
 /// Unmatched names told apart before the rest is lumped together; about 150 bytes each.
 pub const DESTINATIONS_TRACKED_MAX: usize = 500_000;
+
+/// Devices behind security edges, relays and tunnels told apart in one input; about 200 bytes each.
+const HIDDEN_TRACKED_MAX: usize = 100_000;
 
 /// Clients counted exactly per destination; more is "at least so many".
 const DEVICES_TRACKED_MAX: usize = 64;
@@ -43,6 +47,7 @@ pub struct Versions {
 type UsageKey =
     (u32, Realm, IpAddr, Option<MacAddr>, Text, Role, Text, ClientClass, Level, EvidenceKind);
 type FindingKey = (Realm, Option<MacAddr>, Option<IpAddr>, Text, u32);
+type HiddenKey = (Realm, IpAddr, Option<MacAddr>, Text);
 type SpanKey = (Realm, IpAddr, Option<MacAddr>, Text);
 
 /// Bytes to one name outside the catalogue within a day.
@@ -135,6 +140,7 @@ struct Growing {
     candidates: BTreeMap<(u32, Text), CandidateTotals>,
     /// Few rows, touched by every flow: found by walking, not by comparing texts.
     coverage: Vec<(&'static str, Option<&'static str>, u64)>,
+    hidden: BTreeMap<HiddenKey, Hidden>,
     open_flows: Vec<OpenFlow>,
 }
 
@@ -406,6 +412,37 @@ impl Aggregate {
         }
     }
 
+    /// A device sent so much where nobody can look.
+    pub fn hidden(
+        &mut self,
+        input: u16,
+        actor: Arc<Actor>,
+        behind: Text,
+        kind: &'static str,
+        delta: &Delta,
+    ) {
+        let rows = &mut self.input(input).hidden;
+        let key = (actor.realm, actor.addr, actor.mac, behind.clone());
+        if rows.len() >= HIDDEN_TRACKED_MAX && !rows.contains_key(&key) {
+            return self.cover(input, "cap_hidden_devices", None, 1);
+        }
+        let row = rows.entry(key).or_insert_with(|| Hidden {
+            actor,
+            behind,
+            kind: Text::from(kind),
+            bytes_up: 0,
+            bytes_down: 0,
+            flows: 0,
+            first_seen: delta.first,
+            last_seen: delta.last,
+        });
+        row.bytes_up += delta.up;
+        row.bytes_down += delta.down;
+        row.flows += u64::from(delta.state.has(FlowState::LAST));
+        row.first_seen = row.first_seen.min(delta.first);
+        row.last_seen = row.last_seen.max(delta.last);
+    }
+
     /// The rows of each input; `inputs` gives the digest that finding ids are made of.
     pub fn finish(
         self,
@@ -548,6 +585,7 @@ impl Growing {
             candidates,
             destinations,
             coverage,
+            hidden: self.hidden.into_values().collect(),
             open_flows: self.open_flows,
         }
     }

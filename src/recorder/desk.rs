@@ -30,12 +30,18 @@ use crate::observation::{
 use crate::types::{Realm, Timestamp};
 use crate::watcher::protocol::HelloTransport;
 use crate::watcher::protocol::grammar::Api;
+use crate::watcher::protocol::tunnel::Tunnel;
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
 
-/// IP protocol number.
+/// IP protocol numbers.
 const TCP: u8 = 6;
+const ESP: u8 = 50;
+const AH: u8 = 51;
+
+/// Whom a client hides behind that speaks as Tor does.
+const TOR: &str = "Tor (by shape)";
 
 /// Observations ahead whose name is fetched.
 const AHEAD: usize = 16;
@@ -71,6 +77,8 @@ struct World {
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
     clients: Hosts,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
+    /// Flows to security edges and relays, with the name of what they go through.
+    veiled: HashMap<u64, (Text, HiderKind), RandomState>,
     flows_full: u64,
 }
 
@@ -162,6 +170,11 @@ impl Desk {
             }
             if let Some(texts) = self.texts.get_mut(batch.watcher) {
                 texts.learn(&batch.texts);
+            }
+        }
+        for batch in batches {
+            for &(name, count) in &batch.counts {
+                self.world.aggregate.cover(batch.input, name, None, count);
             }
         }
         let texts = std::mem::take(&mut self.texts);
@@ -338,11 +351,8 @@ impl Desk {
             let row = if hidden { "hellos_ech_plausible" } else { "hellos_ech_grease" };
             self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
         }
-        if let Some(kind) = name.and_then(|n| n.said.hider) {
-            let row = hider_row(kind);
-            if self.world.hidden.len() < HIDDEN_MAX {
-                self.world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
-            }
+        if let Some(name) = &name {
+            self.hider(o, name.text, texts.str(hello.alpn));
         }
         if hidden {
             return;
@@ -371,6 +381,31 @@ impl Desk {
         }
     }
 
+    /// Notes whom a client hides behind, if it says so by a name.
+    fn hider(&mut self, o: &Observation, name: &Text, alpn: &str) {
+        let world = &mut self.world;
+        let (by, kind) = match self.rules.network.by_name(name) {
+            Some(hider) => (Text::from(hider.name.as_str()), hider.kind),
+            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name) => {
+                // A browser that named a host so would have asked for its address.
+                let asker = world.bindings.asker(o.flow.realm, o.flow.client.addr);
+                if world.names.name(o.flow.realm, asker, o.flow.server.addr, o.time).is_some() {
+                    return;
+                }
+                (Text::from(TOR), HiderKind::Relay)
+            }
+            None => return,
+        };
+        if world.hidden.len() < HIDDEN_MAX {
+            let row = hider_row(kind);
+            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+        }
+        let veils = matches!(kind, HiderKind::SecurityEdge | HiderKind::Relay);
+        if veils && world.veiled.len() < HIDDEN_MAX {
+            world.veiled.insert(o.flow.id, (by, kind));
+        }
+    }
+
     /// `name` is the outer name of an encrypted hello.
     fn hides(&self, name: &Name<'_>, at: Timestamp) -> bool {
         name.said.hider == Some(HiderKind::EchPublicName)
@@ -380,6 +415,10 @@ impl Desk {
     fn http(&mut self, o: &Observation, http: &Http, texts: &Texts) {
         self.world.bindings.bind(o.flow.realm, o.flow.client.addr, http.mac, Source::Frame);
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
+        if let Some(name) = texts.text(http.host) {
+            // Clear text has no ALPN: nothing here looks like Tor.
+            self.hider(o, name, "http");
+        }
         if self.inbound(&o.flow) {
             return;
         }
@@ -475,21 +514,24 @@ impl Desk {
     fn delta(&mut self, o: &Observation, delta: &Delta, texts: &Texts) {
         let last = delta.state.has(FlowState::LAST);
         self.ledger(o, delta, last);
+        let row = self.place(o, delta, last, texts);
+        if last {
+            self.world.aggregate.cover(o.input, row, Some("flows"), 1);
+        }
+    }
+
+    /// Counts a delta where it belongs. The answer is the row of the ledger for its flow: every
+    /// flow has exactly one.
+    fn place(&mut self, o: &Observation, delta: &Delta, last: bool, texts: &Texts) -> &'static str {
         if self.inbound(&o.flow) {
-            if last {
-                self.world.aggregate.cover(o.input, "flows_inbound", Some("flows"), 1);
-            }
-            return;
+            return "flows_inbound";
         }
         let named = self.known(texts, delta.name);
         let named = named.filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
         let Some(name) = named else {
-            self.nameless(o, delta, last, texts);
-            return;
+            let row = self.nameless(o, delta, last, texts);
+            return own_row(&o.flow, delta.state).unwrap_or(row);
         };
-        if last {
-            self.world.aggregate.cover(o.input, source_row(delta.source), Some("flows"), 1);
-        }
         match name.said.hit.clone() {
             Some(hit) => self.count(
                 o,
@@ -502,15 +544,23 @@ impl Desk {
             ),
             None => self.unmatched(o, delta, (name.text, name.place), last),
         }
+        source_row(delta.source)
     }
 
     /// A flow that carried no name: one that DNS, or an earlier input, gave it.
-    fn nameless(&mut self, o: &Observation, delta: &Delta, last: bool, texts: &Texts) {
+    fn nameless(
+        &mut self,
+        o: &Observation,
+        delta: &Delta,
+        last: bool,
+        texts: &Texts,
+    ) -> &'static str {
         if let Some(flow) = self.world.flows.get(&o.flow.id) {
             let (hit, name, kind, doubtful) =
                 (flow.hit.clone(), flow.name.clone(), flow.kind, flow.doubtful);
+            let row = if flow.carried { "flows_carried_over" } else { kind_row(kind, doubtful) };
             self.count(o, delta, hit, name, kind, doubtful, last);
-            return;
+            return row;
         }
         let begun_before = o.flow.protocol != TCP || delta.state.has(FlowState::MIDSTREAM);
         if delta.state.has(FlowState::FIRST)
@@ -518,10 +568,10 @@ impl Desk {
             && let Some(open) = self.carried(o, delta)
         {
             self.carry_on(o, delta, &open, last);
-            return;
+            return "flows_carried_over";
         }
         if o.flow.protocol != 6 && o.flow.protocol != 17 {
-            return;
+            return "flows_without_ports";
         }
         let (realm, client) = (o.flow.realm, o.flow.client.addr);
         let found = if self.world.names.may_name(o.flow.server.addr) {
@@ -534,22 +584,11 @@ impl Desk {
             None
         };
         let Some(((name, belief), asker)) = found else {
-            if last {
-                self.world.aggregate.cover(o.input, "flows_unnamed", Some("flows"), 1);
-            }
             if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
                 self.candidate_bytes(o, delta, &host, last);
             }
-            return;
+            return "flows_unnamed";
         };
-        if last {
-            let row = if belief == Belief::Likely {
-                "flows_named_by_dns"
-            } else {
-                "flows_named_possibly"
-            };
-            self.world.aggregate.cover(o.input, row, Some("flows"), 1);
-        }
         match hits::hit(&self.rules.catalogue, &name) {
             Some(hit) if carries_application(&o.flow) => {
                 let doubtful = belief == Belief::Possible;
@@ -574,6 +613,7 @@ impl Desk {
             }
             _ => self.unmatched(o, delta, (&name, &Cell::default()), last),
         }
+        kind_row(EvidenceKind::Dns, belief == Belief::Possible)
     }
 
     fn carried(&mut self, o: &Observation, delta: &Delta) -> Option<OpenFlow> {
@@ -601,7 +641,6 @@ impl Desk {
             flow.answered = true;
             flow.carried = true;
         }
-        self.world.aggregate.cover(o.input, "flows_carried_over", Some("flows"), 1);
         if last {
             self.over(o.flow.id);
         }
@@ -685,7 +724,38 @@ impl Desk {
             world.clients.insert(o.input, o.flow.realm, o.flow.client.addr);
         }
         let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);
-        cover(&mut world.aggregate, "payload_bytes", None, delta.up + delta.down);
+        let bytes = delta.up + delta.down;
+        cover(&mut world.aggregate, "payload_bytes", None, bytes);
+        let tunnel = match o.flow.protocol {
+            ESP | AH => Some(Tunnel::Ipsec),
+            _ => delta.state.tunnel(),
+        };
+        // Only in the rare case looked up: most networks have no such flow.
+        let veil = match tunnel {
+            Some(tunnel) => Some((Text::from(tunnel.name()), "tunnel", tunnel_row(tunnel))),
+            None if world.veiled.is_empty() => None,
+            None => world.veiled.get(&o.flow.id).map(|(by, kind)| match kind {
+                HiderKind::SecurityEdge => (by.clone(), "security-edge", "bytes_to_security_edges"),
+                _ if &**by == TOR => (by.clone(), "relay", "bytes_in_tor"),
+                _ => (by.clone(), "relay", "bytes_to_relays"),
+            }),
+        };
+        if let Some((by, kind, row)) = veil {
+            cover(&mut world.aggregate, row, Some("payload_bytes"), bytes);
+            let client = o.flow.client.addr;
+            let ours = if self.rules.own_networks.is_empty() {
+                is_private(client)
+            } else {
+                self.rules.own_networks.iter().any(|(net, bits)| within(client, *net, *bits))
+            };
+            if ours {
+                let actor = world.bindings.actor(o.flow.realm, client);
+                world.aggregate.hidden(o.input, actor, by, kind, delta);
+            }
+            if last {
+                world.veiled.remove(&o.flow.id);
+            }
+        }
         if !last {
             return;
         }
@@ -697,6 +767,7 @@ impl Desk {
             (FlowState::CONFLICT, "flows_with_conflicting_copies"),
             (FlowState::SHARED, "flows_with_shared_bytes"),
             (FlowState::PROXIED, "flows_through_proxy"),
+            (FlowState::ONE_SIDED, "flows_one_sided"),
         ] {
             if delta.state.has(bit) {
                 cover(&mut world.aggregate, row, Some("flows"), 1);
@@ -713,6 +784,46 @@ impl Desk {
             world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
         }
     }
+}
+
+/// The row of a flow that needs no name, or can have none.
+fn own_row(flow: &FlowRef, state: FlowState) -> Option<&'static str> {
+    match (flow.protocol, flow.server.port) {
+        (6 | 17, 53) => Some("flows_of_dns"),
+        (17, 67 | 68 | 137 | 546 | 547 | 5353 | 5355) => Some("flows_of_local_services"),
+        (ESP | AH, _) => Some("flows_in_tunnels"),
+        _ if state.tunnel().is_some() => Some("flows_in_tunnels"),
+        _ => None,
+    }
+}
+
+fn kind_row(kind: EvidenceKind, doubtful: bool) -> &'static str {
+    match kind {
+        _ if doubtful => "flows_named_possibly",
+        EvidenceKind::Dns | EvidenceKind::Address => "flows_named_by_dns",
+        EvidenceKind::Sni => "flows_named_by_sni",
+        EvidenceKind::QuicSni | EvidenceKind::QuicCid => "flows_named_by_quic_sni",
+        EvidenceKind::HttpHost | EvidenceKind::Authority => "flows_named_by_http",
+        EvidenceKind::Connect | EvidenceKind::Socks => "flows_named_by_proxy",
+        EvidenceKind::Certificate => "flows_named_by_certificate",
+    }
+}
+
+fn tunnel_row(tunnel: Tunnel) -> &'static str {
+    match tunnel {
+        Tunnel::WireGuard => "bytes_in_wireguard",
+        Tunnel::OpenVpn => "bytes_in_openvpn",
+        Tunnel::Ipsec => "bytes_in_ipsec",
+    }
+}
+
+/// Names that Tor clients make up for their hellos: `www.`, up to 25 letters of base 32, `.com`. A
+/// digit among them sets nineteen in twenty apart from names that people choose.
+fn looks_like_tor(name: &str) -> bool {
+    let label = name.strip_prefix("www.").and_then(|n| n.strip_suffix(".com")).unwrap_or("");
+    (8..=25).contains(&label.len())
+        && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+        && label.bytes().any(|b| b.is_ascii_digit())
 }
 
 fn hider_row(kind: HiderKind) -> &'static str {

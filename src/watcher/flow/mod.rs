@@ -121,15 +121,15 @@ impl Flows {
             self.neighbor(block, neighbor, &mut observations);
         }
         self.each_shard(&mut observations, |shard, out| shard.tick(block.now, out));
-        let begin = block.frames.first().map_or(block.now, |f| f.now);
+        let (begin, input) = block.frames.first().map_or((block.now, 0), |f| (f.now, f.input));
         self.usual = observations.len();
-        self.batch(block.index, (begin, block.now), observations)
+        Batch { input, ..self.batch(block.index, (begin, block.now), observations) }
     }
 
     /// The run (or one world of it) is over: the next flows of shard number `shard`, which has to
     /// be this watcher's, end. To be called until it says that all have: a few at a time, so that
     /// last words do not all lie in memory at once.
-    pub fn finish(&mut self, shard: usize, index: u64, now: Timestamp) -> (Batch, bool) {
+    pub fn finish(&mut self, shard: usize, block: &Block) -> (Batch, bool) {
         let mut observations = Vec::with_capacity(self.usual);
         let place = shard.checked_sub(self.me).and_then(|ahead| ahead.checked_div(self.of));
         let mut over = true;
@@ -143,7 +143,9 @@ impl Flows {
             over = shard.finish(&mut out);
         }
         self.usual = observations.len();
-        (self.batch(index, (now, now), observations), over)
+        let input = block.frames.first().map_or(0, |f| f.input);
+        let batch = self.batch(block.index, (block.now, block.now), observations);
+        (Batch { input, ..batch }, over)
     }
 
     fn each_shard(
@@ -192,7 +194,10 @@ impl Flows {
         if !observations.is_sorted_by_key(|o| o.order) {
             observations.sort_by_key(|o| o.order);
         }
-        Batch { watcher: self.me, block, begin, now, texts: self.texts.end_batch(), observations }
+        let counts = self.counters.news();
+        let texts = self.texts.end_batch();
+        let watcher = self.me;
+        Batch { watcher, block, begin, now, texts, observations, input: 0, counts }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observatio
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::{Block, Decoded, Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
-use crate::watcher::protocol::{Metadata, Protocol, quic};
+use crate::watcher::protocol::{Metadata, Protocol, tunnel};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -32,13 +32,12 @@ const ETHERNET: u16 = 1;
 /// of each side; what has not spoken by then never does.
 const PROBES_MAX: u8 = 6;
 
+/// Octets of a client among which a second hello may follow, as after a retry.
+const RETRY_BYTES_MAX: u32 = 16 << 10;
+
 /// A sequence number further ahead than this is a new beginning, not a loss: more than any
 /// receive window in use.
 const JUMP_MAX: u32 = 64 << 20;
-
-/// Octets by which the first payload seen may precede its own beginning: an initial window of ten
-/// full segments (RFC 6928). Further ahead, the beginning is lost rather than late.
-const OPENING_MAX: u32 = 15_000;
 
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
@@ -307,6 +306,7 @@ impl Rest {
         hot.last_frame = low_half(frame.number);
         let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
+        let again = fresh == 0 && packet.payload_wire > 0;
         note_state(hot, side, packet);
         let known = hot.cold != NO_COLD;
         if known
@@ -320,14 +320,22 @@ impl Rest {
         if reading && (packet.payload_wire > 0 || known) {
             self.read(slot, arrival, opening, out);
         }
+        if again {
+            out.counters.repeated = out.counters.repeated.wrapping_add(1);
+            if packet.key.protocol == TCP {
+                self.again(slot, arrival, out);
+            }
+        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload()) {
+            self.other_hello(slot, arrival, Beside::Behind, out);
+        }
         let hot = &mut slot.hot;
-        if hot.heard == 0 {
+        if hot.quiet() {
             hot.set_first(in_minute);
         }
         if let Some(b) = hot.bytes.get_mut(side) {
             *b = b.saturating_add(fresh);
         }
-        hot.heard |= 1 << side;
+        hot.hear(side);
     }
 
     #[inline]
@@ -351,6 +359,7 @@ impl Rest {
                 }
                 Entry::Full(victim) => {
                     out.counters.flows_evicted = out.counters.flows_evicted.saturating_add(1);
+                    out.counters.cover("cap_flows_evicted");
                     self.close(table, victim, out);
                 }
             }
@@ -422,6 +431,63 @@ impl Rest {
         self.settle(hot, out);
     }
 
+    /// A segment brought nothing new.
+    #[inline(never)]
+    fn again<K: Key>(
+        &mut self,
+        slot: &mut super::table::Slot<K>,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) {
+        let hot = &mut slot.hot;
+        if hot.cold == NO_COLD && hot.probes >= PROBES_MAX {
+            // Nobody was recognised, perhaps because bytes that no receiver took came first.
+            hot.flags |= flag::READING;
+            return self.read(slot, arrival, Opening::Plain, out);
+        }
+        if is_hello(arrival.payload()) {
+            self.other_hello(slot, arrival, Beside::Copy, out);
+        }
+    }
+
+    /// A hello beside the one that was read. If it names somebody else it is told too: of two copies
+    /// nobody knows which the server took, and behind a retry the second counts.
+    fn other_hello<K: Key>(
+        &mut self,
+        slot: &mut super::table::Slot<K>,
+        arrival: &Arrival<'_>,
+        place: Beside,
+        out: &mut Outlet<'_>,
+    ) {
+        let (packet, payload) = (arrival.packet, arrival.payload());
+        let hot = &mut slot.hot;
+        let read = |c: &&mut Cold| c.work.is_none() && c.name_frame != arrival.frame.number;
+        let name = self.cold.get(hot.cold).filter(read).map(|c| c.name);
+        let Some(name) = name.filter(|n| !n.is_none()) else { return };
+        let from = direction(hot, packet);
+        let mut work = Work::new(Some(Protocol::Tls), 0);
+        let mac = arrival.client_mac(from);
+        let (events, texts) = (&mut self.events, &mut *out.texts);
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        work.segment(from, packet, payload, &mut sink);
+        work.end(&mut sink);
+        let other = |e: &Event| e.naming.is_some_and(|n| !n.name.is_none() && n.name != name);
+        self.events.retain(other);
+        if self.events.is_empty() {
+            return;
+        }
+        if place == Beside::Copy {
+            for event in &mut self.events {
+                event.naming = None;
+            }
+            out.counters.anomaly("hellos_conflicting");
+            if let Some(cold) = self.cold.get(hot.cold) {
+                cold.state |= FlowState::CONFLICT;
+            }
+        }
+        self.apply(&slot.key, hot, arrival.moment(), out);
+    }
+
     fn drop_work(&mut self, hot: &Hot) {
         if let Some(work) = self.cold.get(hot.cold).and_then(|c| c.work.take()) {
             self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
@@ -472,7 +538,7 @@ impl Rest {
         let (packet, payload) = (arrival.packet, arrival.payload());
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
-        let first = hot.heard == 0 && !hot.has(flag::REPORTED);
+        let first = hot.quiet() && !hot.has(flag::REPORTED);
         if protocol == Protocol::Dns && first {
             dns_roles(hot, packet, payload);
         }
@@ -511,10 +577,12 @@ impl Rest {
                 Verdict::Undecided => Some((None, from)),
                 Verdict::Nobody => None,
             },
-            _ => quic::looks_like(payload).then_some((Some(Protocol::Quic), Direction::Up)),
+            _ => parser::probe_datagram([packet.key.lo_port, packet.key.hi_port], payload)
+                .map(|protocol| (Some(protocol), Direction::Up)),
         };
         let Some((protocol, speaker)) = found else {
-            if hot.probes >= PROBES_MAX {
+            hot.set_tunnel(tunnel_number(packet, payload));
+            if hot.probes >= PROBES_MAX || hot.tunnel() != 0 {
                 hot.flags &= !flag::READING;
             }
             return None;
@@ -522,6 +590,7 @@ impl Rest {
         if self.cold.len() >= self.limits.cold_max {
             hot.flags &= !flag::READING;
             out.counters.cold_full = out.counters.cold_full.saturating_add(1);
+            out.counters.cover("cap_flows_unread");
             return None;
         }
         if speaker != from {
@@ -620,7 +689,7 @@ impl Rest {
 
     /// Sends the bytes counted so far, if there are any or the flow is over.
     fn flush<K: Key>(&mut self, key: &K, hot: &mut Hot, more_state: u16, out: &mut Outlet<'_>) {
-        if hot.heard == 0 && more_state & FlowState::LAST == 0 {
+        if hot.quiet() && more_state & FlowState::LAST == 0 {
             return;
         }
         let client = usize::from(hot.has(flag::CLIENT_HI));
@@ -628,8 +697,9 @@ impl Rest {
         let pick = |pair: [u32; 2], side: usize| pair.get(side).copied().unwrap_or(0);
         let [first, last] = hot.span();
         let to_second = |t: Timestamp| Timestamp(t.seconds().saturating_mul(Timestamp::SECOND));
-        let mut state = more_state;
+        let mut state = more_state | FlowState::of_tunnel(hot.tunnel());
         for (bit, set) in [
+            (FlowState::ONE_SIDED, one_sided(hot)),
             (FlowState::FIRST, !hot.has(flag::REPORTED)),
             (FlowState::ANSWERED, hot.has(flag::ANSWERED)),
             (FlowState::MIDSTREAM, hot.has(flag::MIDSTREAM)),
@@ -643,7 +713,7 @@ impl Rest {
             up: u64::from(pick(hot.bytes, client)),
             down: u64::from(pick(hot.bytes, server)),
             next_seq: [pick(hot.next_seq, client), pick(hot.next_seq, server)],
-            heard: [hot.heard & (1 << client) != 0, hot.heard & (1 << server) != 0],
+            heard: [hot.heard(client), hot.heard(server)],
             first: to_second(first),
             last: to_second(last),
             state: FlowState(state),
@@ -674,7 +744,7 @@ impl Rest {
         });
         hot.flags |= flag::REPORTED;
         hot.bytes = [0; 2];
-        hot.heard = 0;
+        hot.hush();
     }
 
     /// Ends the flow at `index`.
@@ -721,7 +791,7 @@ impl Rest {
         let limits = self.limits;
         let stale = |hot: &mut Hot| {
             let idle = now_s.saturating_sub(hot.last_seen_s());
-            idle > idle_max(&limits, hot) || (hot.minute < minute && hot.heard != 0)
+            idle > idle_max(&limits, hot) || (hot.minute < minute && !hot.quiet())
         };
         while let Some(index) = table.sweep(&mut slots, stale) {
             let Some(slot) = table.slot(index) else { break };
@@ -880,11 +950,12 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
     }
 }
 
-/// `true` if this SYN begins another connection on the same ports.
+/// `true` if this packet begins another connection on the same ports.
+///
+/// A SYN amid a connection is not believed (RFC 5961 §4): its answer is, or the SYN itself where
+/// nothing else is seen of the other side.
 fn restarts(hot: &Hot, packet: &Packet) -> bool {
-    if packet.key.protocol != TCP
-        || packet.flags & (tcp_flags::SYN | tcp_flags::ACK) != tcp_flags::SYN
-    {
+    if packet.key.protocol != TCP || packet.flags & tcp_flags::SYN == 0 {
         return false;
     }
     let side = usize::from(packet.from_hi);
@@ -897,8 +968,10 @@ fn restarts(hot: &Hot, packet: &Packet) -> bool {
     if over {
         return again != expected;
     }
+    let answered = packet.flags & tcp_flags::ACK != 0;
+    let alone = hot.flags & (flag::SEQ_KNOWN << (side ^ 1)) == 0;
     // A SYN sent again lies just behind what was sent since; another beginning is anywhere.
-    expected.wrapping_sub(again) > JUMP_MAX
+    (answered || alone) && expected.wrapping_sub(again) > JUMP_MAX
 }
 
 /// `true` if the counters of a flow cannot take this packet.
@@ -906,6 +979,27 @@ fn full(hot: &Hot, side: usize, packet: &Packet) -> bool {
     const ROOM: u32 = u32::MAX - (1 << 27);
     let over = |pair: &[u32; 2]| pair.get(side).is_some_and(|b| *b > ROOM);
     over(&hot.bytes) || packet.payload_wire > 1 << 26
+}
+
+/// How a second hello stands to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// It claims the same place in the stream.
+    Copy,
+    /// It follows it.
+    Behind,
+}
+
+/// Among the first octets of a flow, where its payload may be touched though it only counts.
+#[inline]
+fn early(hot: &Hot, side: usize) -> bool {
+    let few = hot.bytes.get(side).is_some_and(|n| *n <= RETRY_BYTES_MAX);
+    few && !hot.has(flag::REPORTED)
+}
+
+/// A TLS record that begins with a client's hello.
+fn is_hello(payload: &[u8]) -> bool {
+    matches!(payload, [22, 3, _, _, _, 1, ..])
 }
 
 /// How a segment stands to the beginning of its direction.
@@ -917,7 +1011,8 @@ enum Opening {
     /// sequence number, is still to come.
     Ahead(u32),
     /// One byte that no data belongs to: a keep-alive probe (RFC 9293 §3.8.4), which would hide
-    /// the beginning of what comes after a pause.
+    /// the beginning of what comes after a pause. Or bytes far outside of any window, which no
+    /// receiver takes.
     Probe,
 }
 
@@ -929,13 +1024,20 @@ fn opening(hot: &Hot, side: usize, packet: &Packet) -> Opening {
     let known = hot.has(flag::SEQ_KNOWN << side);
     let next = hot.next_seq.get(side).copied().unwrap_or(0);
     let ahead = packet.seq.wrapping_sub(next);
-    if known && !heard && hot.has(flag::SYN) && (1..=OPENING_MAX).contains(&ahead) {
+    if known && !heard && hot.has(flag::SYN) && (1..=JUMP_MAX).contains(&ahead) {
         return Opening::Ahead(next);
     }
     let lonely = hot.has(flag::MIDSTREAM) && !known;
     let behind = known && ahead == u32::MAX;
     let probe = packet.payload_wire == 1 && (lonely || behind);
-    if probe { Opening::Probe } else { Opening::Plain }
+    let syn = packet.flags & tcp_flags::SYN != 0;
+    let foreign = known && hot.has(flag::SYN) && !syn && is_foreign(ahead);
+    if probe || foreign { Opening::Probe } else { Opening::Plain }
+}
+
+/// `true` for a distance in sequence space, either way, that no window spans.
+fn is_foreign(ahead: u32) -> bool {
+    ahead > JUMP_MAX && ahead < JUMP_MAX.wrapping_neg()
 }
 
 /// Payload octets of this packet that no packet before it brought (RFC 9293 §3.4).
@@ -957,17 +1059,22 @@ fn account(hot: &mut Hot, side: usize, packet: &Packet) -> u32 {
         return packet.payload_wire;
     }
     let ahead = end.wrapping_sub(*next);
-    if ahead == 0 || ahead > u32::MAX / 2 {
+    if ahead == 0 {
         return 0;
     }
     if packet.payload_wire == 0 && syn == 0 {
         // A pure acknowledgment in front of bytes still to come, or a reset: carries nothing.
         return 0;
     }
-    if ahead > JUMP_MAX {
-        hot.flags |= flag::GAP;
-        *next = end;
+    if is_foreign(ahead) {
+        // Another connection whose beginning was missed, or forged: it counts, and moves nothing.
+        if packet.payload_wire > 0 {
+            hot.flags |= flag::GAP;
+        }
         return packet.payload_wire;
+    }
+    if ahead > u32::MAX / 2 {
+        return 0;
     }
     *next = end;
     ahead
@@ -995,7 +1102,11 @@ fn note_state(hot: &mut Hot, side: usize, packet: &Packet) {
     if packet.flags & tcp_flags::FIN != 0 {
         hot.flags |= flag::FIN << side;
     }
-    if packet.flags & tcp_flags::RST != 0 {
+    // Only the exact number resets (RFC 5961 §3); a FIN takes one that is not counted here.
+    let known = hot.has(flag::SEQ_KNOWN << side);
+    let next = hot.next_seq.get(side).copied().unwrap_or(0);
+    let exact = !known || packet.seq.wrapping_sub(next) <= 1;
+    if packet.flags & tcp_flags::RST != 0 && exact {
         hot.flags |= flag::RST;
     }
 }
@@ -1021,6 +1132,23 @@ fn flow_ref<K: Key>(key: &K, hot: &Hot, shard: u8) -> FlowRef {
         client: key.endpoint(client_hi),
         server: key.endpoint(!client_hi),
     }
+}
+
+/// One side of a TCP flow sent payload, and nothing at all was seen of the other.
+fn one_sided(hot: &Hot) -> bool {
+    let seen = |side: u16| hot.has(flag::SEQ_KNOWN << side);
+    let spoke = |side: u16| hot.has(flag::PAYLOAD << side);
+    (seen(0) && !seen(1) && spoke(0)) || (seen(1) && !seen(0) && spoke(1))
+}
+
+/// The tunnel that a payload nobody reads looks like, by its place from 1; 0 for none.
+fn tunnel_number(packet: &Packet, payload: &[u8]) -> u8 {
+    let ports = [packet.key.lo_port, packet.key.hi_port];
+    let found = match packet.key.protocol {
+        TCP => tunnel::stream(ports, payload),
+        _ => tunnel::datagram(ports, payload, packet.payload_wire as usize),
+    };
+    found.map_or(0, |found| (found as u8).saturating_add(1))
 }
 
 fn protocol_word(protocol: Protocol) -> &'static str {

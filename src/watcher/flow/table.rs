@@ -79,7 +79,8 @@ pub struct Hot {
     /// Payload packets shown to the probe so far.
     pub probes: u8,
     /// Who sent packets since the last delta: bit 0 for the lower endpoint, bit 1 for the higher.
-    pub heard: u8,
+    /// Above them the tunnel that nobody looks into, by its place in `Tunnel::ALL` from 1.
+    heard: u8,
 }
 
 impl Default for Hot {
@@ -104,6 +105,36 @@ impl Default for Hot {
 }
 
 impl Hot {
+    /// `true` if a packet of that side came since the last delta.
+    pub fn heard(&self, side: usize) -> bool {
+        self.heard & (1 << (side & 1)) != 0
+    }
+
+    /// `true` if nobody was heard since the last delta.
+    pub fn quiet(&self) -> bool {
+        !self.heard(0) && !self.heard(1)
+    }
+
+    /// A packet of that side came.
+    pub fn hear(&mut self, side: usize) {
+        self.heard |= 1 << (side & 1);
+    }
+
+    /// A delta was sent: from now on nobody was heard.
+    pub fn hush(&mut self) {
+        self.heard &= !3;
+    }
+
+    /// Tunnel that nobody looks into, by its place in `Tunnel::ALL` from 1; 0 for none.
+    pub fn tunnel(&self) -> u8 {
+        self.heard >> 2
+    }
+
+    /// From now on the flow is that tunnel.
+    pub fn set_tunnel(&mut self, number: u8) {
+        self.heard = (self.heard & 3) | (number << 2);
+    }
+
     /// Last packet, in seconds since the epoch.
     pub fn last_seen_s(&self) -> u64 {
         u64::from(self.minute).saturating_mul(60).saturating_add(u64::from(self.last_s))
@@ -545,11 +576,7 @@ mod tests {
             }
         }
         assert_eq!(table.len(), known.len());
-        let mut used = 0;
-        while table.next_used().is_some() {
-            used += 1;
-        }
-        assert_eq!(used, known.len());
+        assert_eq!(std::iter::from_fn(|| table.next_used()).count(), known.len());
     }
 
     #[test]

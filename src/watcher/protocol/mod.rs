@@ -79,6 +79,8 @@ pub enum Protocol {
     Tls,
     /// QUIC over UDP.
     Quic,
+    /// DTLS over UDP.
+    Dtls,
     /// DNS over TCP or UDP.
     Dns,
     /// Multicast DNS.
@@ -355,6 +357,7 @@ pub enum AccountSource {
 
 pub mod dhcp;
 pub mod dns;
+pub mod dtls;
 pub mod grammar;
 pub mod hpack;
 pub mod http1;
@@ -368,3 +371,4 @@ pub mod quic;
 pub mod socks;
 pub mod starttls;
 pub mod tls;
+pub mod tunnel;

@@ -300,7 +300,9 @@ mod tests {
     use proptest::prelude::*;
     use tls_parser::{TlsExtension, TlsMessage, TlsMessageHandshake, parse_tls_plaintext};
 
-    use super::super::{RECORD_HEADER, sample::*};
+    use super::super::RECORD_HEADER;
+    use super::super::sample::{self, *};
+    use sample::Offer;
     use super::*;
     use crate::watcher::protocol::Metadata;
     use crate::watcher::protocol::ja4::JA4_LEN;
