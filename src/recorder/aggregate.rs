@@ -709,7 +709,7 @@ impl Growing {
             .collect();
         let candidates =
             self.candidates.into_iter().map(|((day, host), t)| t.row(day, host)).collect();
-        let destinations = destinations(self.by_name, self.destinations, self.lumped);
+        let destinations = destinations(self.by_name, self.destinations, &self.lumped);
         let coverage = coverage(self.coverage);
         InputRows {
             usage,
@@ -946,7 +946,7 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
 fn destinations(
     by_name: HashMap<(u32, Text), u32, RandomState>,
     mut counted: Vec<Destination>,
-    lumped: BTreeMap<u32, Destination>,
+    lumped: &BTreeMap<u32, Destination>,
 ) -> Vec<DestinationDay> {
     let mut days: BTreeMap<u32, Vec<(Text, Destination)>> = BTreeMap::new();
     for ((day, name), index) in by_name {

@@ -45,7 +45,7 @@ const AH: u8 = 51;
 const TOR: &str = "Tor (by shape)";
 
 /// Observations ahead whose name is fetched.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;

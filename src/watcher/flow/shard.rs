@@ -47,7 +47,7 @@ const SWEEP_ROUND_S: u64 = 16;
 const FINISH_FLOWS: usize = 1024;
 
 /// Slots ahead whose cold record is fetched when all flows end.
-const FINISH_AHEAD: usize = 12;
+const FINISH_AHEAD: usize = 24;
 
 /// Addresses whose MAC was told already, to tell each once in ten minutes.
 const NEIGHBORS_MAX: usize = 4_096;
@@ -231,6 +231,16 @@ impl Shard {
             self.v6.prefetch(packet.hash);
         } else {
             self.v4.prefetch(packet.hash);
+        }
+    }
+
+    /// Fetches the second line of a packet that comes very soon, if it needs one.
+    #[inline]
+    pub fn prefetch_next(&self, packet: &Packet) {
+        if packet.key.v6 {
+            self.v6.prefetch_next(&Key6::pack(&packet.key), packet.hash);
+        } else {
+            self.v4.prefetch_next(&Key4::pack(&packet.key), packet.hash);
         }
     }
 
@@ -850,6 +860,10 @@ impl Rest {
             *room = less;
             // The table is read in order, its records are not.
             self.cold.prefetch(table.cold_at(index.saturating_add(FINISH_AHEAD)));
+            let soon = table.cold_at(index.saturating_add(FINISH_AHEAD / 2));
+            if let Some(cold) = self.cold.get(soon) {
+                out.texts.prefetch(cold.name);
+            }
             let Some(slot) = table.slot(index) else { continue };
             // Closed ones too: a last alert may come after the FIN.
             let last = FlowState::LAST | FlowState::OPEN;
