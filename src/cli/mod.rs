@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
+pub mod sinks;
 
 use std::io::{self, BufRead, BufWriter};
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub enum Command {
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
     Config(config::ConfigArgs),
+    /// Say who gets the alerts, try it, deliver, and see what did not arrive.
+    Sinks(sinks::SinksArgs),
 }
 
 /// Say which service host names belong to.
@@ -80,6 +83,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
+        Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(code) => code,

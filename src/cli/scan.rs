@@ -20,7 +20,7 @@ use super::{OwnedStdout, Problem, level_or_group};
 use crate::answer::observations::Observations;
 use crate::answer::{json, summary};
 use crate::config::{Config, Flag};
-use crate::courier::{self, sinks::jsonl::JsonLines};
+use crate::courier::{self, sinks::file::Lines};
 use crate::observation::Batch;
 use crate::recorder::desk::{Desk, Rulebook};
 use crate::recorder::signature::Catalogue;
@@ -93,6 +93,9 @@ pub struct ScanArgs {
     /// Watcher threads; the output does not depend on them. Default: one a core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub threads: Option<u16>,
+    /// Set one key of the configuration for this run: `--set alerts.mode=every`.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub set: Vec<(String, String)>,
     /// Treat every input as a world of its own: no names or flows carry over.
     #[arg(long)]
     pub separate: bool,
@@ -215,7 +218,7 @@ fn summarise(facts: &summary::Facts, catalogue: &Catalogue) -> anyhow::Result<()
 }
 
 fn flags(args: &ScanArgs) -> Vec<Flag> {
-    let path = |p: &PathBuf| format!("{:?}", p.to_string_lossy());
+    let path = |p: &PathBuf| p.to_string_lossy().into_owned();
     let given = [
         ("--policy", "policy.file", args.policy.as_ref().map(path)),
         ("--signatures", "signatures.dir", args.signatures.as_ref().map(path)),
@@ -224,7 +227,17 @@ fn flags(args: &ScanArgs) -> Vec<Flag> {
     let flag = |(name, key, value): (&str, &str, Option<String>)| {
         value.map(|value| Flag { name: name.to_owned(), key: key.to_owned(), value })
     };
-    given.into_iter().filter_map(flag).collect()
+    let set = args.set.iter().map(|(key, value)| Flag {
+        name: "--set".to_owned(),
+        key: key.clone(),
+        value: value.clone(),
+    });
+    set.chain(given.into_iter().filter_map(flag)).collect()
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a key, =, and its value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn is_dash(path: Option<&PathBuf>) -> bool {
@@ -338,10 +351,12 @@ impl Scan {
         rulebook: Rulebook,
         names: Vec<String>,
     ) -> anyhow::Result<Self> {
-        let store = match args.store.as_ref().or(config.store.file.as_ref()) {
-            Some(path) => Store::open(path, config.store_options())
+        let kept = args.store.as_ref().or(config.store.file.as_ref());
+        let options = config.store_options(kept.is_some(), !rulebook.policy.rules().is_empty());
+        let store = match kept {
+            Some(path) => Store::open(path, options)
                 .with_context(|| format!("cannot open the store {}", path.display()))?,
-            None => Store::open_memory(config.store_options())?,
+            None => Store::open_memory(options)?,
         };
         for aside in store.opened().moved_aside.iter().chain(&store.opened().backup) {
             eprintln!("shadowtap: the store of before lies at {}", aside.display());
@@ -386,6 +401,10 @@ impl Scan {
         {
             self.fail("observations", &error);
         }
+        // No more comes in this run: nobody waits for the end of a day.
+        if let Err(error) = self.store.flush_alerts() {
+            self.fail("store", &error);
+        }
         if let Err(error) = self.store.retain(self.newest) {
             self.fail("store", &error);
         }
@@ -393,9 +412,9 @@ impl Scan {
 
     fn alerts(&mut self, path: &Path, stdout: OwnedStdout) -> anyhow::Result<()> {
         let delivered = if stdout.is("--alerts -") {
-            courier::drain(&self.store, &mut JsonLines::stdout())
+            courier::drain(&self.store.outbox(), &mut Lines::stdout())
         } else {
-            courier::drain(&self.store, &mut JsonLines::append(path)?)
+            courier::drain(&self.store.outbox(), &mut Lines::append(path)?)
         };
         if let Err(error) = delivered {
             self.fail("alerts", &error);

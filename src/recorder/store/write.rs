@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::queries::{finding_at, read_input};
+use super::queries::finding_at;
 use super::rows::{
     Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
     EvidenceItem, Finding, Hidden, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text,
@@ -13,14 +13,11 @@ use super::rows::{
 };
 use super::sql::{Addr, COUNT_MAX, Count, Lines, Mac};
 use super::{Committed, Error};
-use crate::recorder::alert::{self, Event, Memory, Rule, Rules};
+use crate::recorder::alert::Rules;
 use crate::types::{MacAddr, Timestamp};
 
 /// Coverage row that counts candidates beyond [`CANDIDATES_MAX`].
 const CANDIDATES_LEFT_OUT: &str = "candidates_beyond_cap";
-
-/// Store counter of findings whose alert a cool-down held back.
-const ALERTS_COOLED: &str = "alerts_held_by_cooldown";
 
 /// What becomes of the rows that the input has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +47,19 @@ pub fn write(
     Ok(committed)
 }
 
+/// Tells what waits for the end of its day, now that no more comes.
+pub fn flush(conn: &mut Connection, rules: &Rules) -> Result<u64, Error> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let writer = Writer { tx: &tx, words: HashMap::new(), actors: HashMap::new() };
+    let told = writer.digests(rules, u32::MAX)?;
+    drop(writer);
+    tx.commit()?;
+    Ok(told)
+}
+
 /// One transaction, with the ids that it has looked up already.
-struct Writer<'t> {
-    tx: &'t Transaction<'t>,
+pub(super) struct Writer<'t> {
+    pub(super) tx: &'t Transaction<'t>,
     words: HashMap<Text, i64>,
     actors: HashMap<ActorKey, KnownActor>,
 }
@@ -87,6 +94,7 @@ impl Writer<'_> {
         for row in &rows.sessions {
             self.session(id, row)?;
         }
+        let new_candidates = self.new_candidates(&rows.candidates)?;
         for row in &rows.candidates {
             self.candidate(id, row)?;
         }
@@ -106,7 +114,7 @@ impl Writer<'_> {
         self.fold_destinations(id, rows)?;
         let (changed, withdrawn) = self.findings(id, &rows.findings, mode)?;
         self.host_names()?;
-        let alerts = self.alerts(rules, id, &changed)?;
+        let alerts = self.alerts(rules, id, &changed, &new_candidates)?;
         Ok(Committed { findings_changed: changed.len() as u64 + withdrawn, alerts })
     }
 
@@ -594,106 +602,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Puts an event into the outbox for every changed finding for which a rule speaks.
-    fn alerts(&self, rules: &Rules, input: i64, changed: &[i64]) -> Result<u64, Error> {
-        let mut findings = Vec::with_capacity(changed.len());
-        for &id in changed {
-            if let Some(finding) = finding_at(self.tx, id)? {
-                findings.push((id, finding));
-            }
-        }
-        // In the order in which they happened, whatever the order of the rows.
-        findings.sort_by(|a, b| (a.1.first_seen, &a.1.id).cmp(&(b.1.first_seen, &b.1.id)));
-        let input = read_input(self.tx, input)?;
-        let mut alerts = 0;
-        for (id, mut finding) in findings {
-            if !finding.level.counts() {
-                continue;
-            }
-            let about = self.about(id)?;
-            let memory = self.memory(&about)?;
-            let decision = alert::decide(rules, &finding, &memory);
-            self.remember(&about, Rule::FirstUse, finding.last_seen)?;
-            self.remember(&about, Rule::NewUser, finding.last_seen)?;
-            // Once a finding, not once for each time that it grows.
-            if decision.cooling && finding.revision == 1 {
-                self.count(ALERTS_COOLED, 1)?;
-            }
-            if decision.rules.is_empty() {
-                continue;
-            }
-            finding.evidence = super::queries::evidence_of(self.tx, id)?;
-            let event = Event::new(&input, &finding, &decision.rules, &memory);
-            self.post(&event, finding.last_seen)?;
-            self.tx.execute(
-                "UPDATE finding_revision SET alerted = 1 WHERE finding = ?1 AND revision = ?2",
-                params![id, finding.revision],
-            )?;
-            for &rule in &decision.rules {
-                self.remember(&about, rule, finding.last_seen)?;
-            }
-            alerts += 1;
-        }
-        Ok(alerts)
-    }
-
-    fn about(&self, finding: i64) -> Result<About, Error> {
-        Ok(self.tx.query_row(
-            "SELECT f.service, a.device, f.day FROM finding f JOIN actor a ON a.id = f.actor
-             WHERE f.id = ?1",
-            [finding],
-            |r| Ok(About { service: r.get(0)?, device: r.get(1)?, day: r.get(2)? }),
-        )?)
-    }
-
-    fn memory(&self, about: &About) -> Result<Memory, Error> {
-        let told = |rule: Rule| -> Result<Option<Timestamp>, Error> {
-            let (device, day) = about.key(rule);
-            let mut find = self.tx.prepare_cached(
-                "SELECT time FROM alert_memory
-                 WHERE rule = ?1 AND service = ?2 AND device = ?3 AND day = ?4",
-            )?;
-            let values = params![rule.number(), about.service, device, day];
-            Ok(find.query_row(values, |r| r.get(0)).optional()?)
-        };
-        let mut sent = self.tx.prepare_cached(
-            "SELECT coalesce(sum(r.bytes_up), 0) FROM finding f
-             JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
-             JOIN actor a ON a.id = f.actor
-             WHERE f.service = ?1 AND f.day = ?2 AND a.device = ?3
-               AND r.withdrawn = 0 AND r.level >= 2",
-        )?;
-        let values = params![about.service, about.day, about.device];
-        Ok(Memory {
-            service_known: told(Rule::FirstUse)?.is_some(),
-            user_known: told(Rule::NewUser)?.is_some(),
-            sent_that_day: sent.query_row(values, |r| r.get::<_, Count>(0))?.0,
-            upload_told: told(Rule::Upload)?.is_some(),
-            forbidden_told: told(Rule::Forbidden)?,
-        })
-    }
-
-    fn remember(&self, about: &About, rule: Rule, time: Timestamp) -> Result<(), Error> {
-        let (device, day) = about.key(rule);
-        let mut put = self.tx.prepare_cached(
-            "INSERT INTO alert_memory VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET time = max(time, excluded.time)",
-        )?;
-        put.execute(params![rule.number(), about.service, device, day, time])?;
-        Ok(())
-    }
-
-    fn post(&self, event: &Event, time: Timestamp) -> Result<(), Error> {
-        let payload = serde_json::to_string(event).map_err(|e| Error::Value(e.to_string()))?;
-        self.tx.execute(
-            "INSERT INTO outbox (event_id, time, severity, payload) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (event_id) DO NOTHING",
-            params![event.event_id, time, event.severity, payload],
-        )?;
-        Ok(())
-    }
-
-    fn count(&self, name: &str, count: u64) -> Result<(), Error> {
+    pub(super) fn count(&self, name: &str, count: u64) -> Result<(), Error> {
         self.tx.execute(
             "INSERT INTO counter VALUES (?1, ?2)
              ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -766,24 +675,6 @@ impl Writer<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// What alert memory is about.
-struct About {
-    service: i64,
-    device: i64,
-    day: u32,
-}
-
-impl About {
-    /// Device and day under which a rule remembers; 0 for any.
-    fn key(&self, rule: Rule) -> (i64, u32) {
-        match rule {
-            Rule::FirstUse => (0, 0),
-            Rule::NewUser | Rule::Forbidden => (self.device, 0),
-            Rule::Upload => (self.device, self.day),
-        }
     }
 }
 
