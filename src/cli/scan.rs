@@ -145,9 +145,10 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         }
     }
     let inputs = open_inputs(args)?;
-    let names = inputs.reports().iter().map(|r| r.name.clone()).collect();
-    let mut scan = Scan::new(args, &config, rulebook.clone(), names)?;
-    let options = config.sensor_options();
+    let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    let mut scan = Scan::new(args, &config, rulebook.clone(), names.clone())?;
+    let mut options = config.sensor_options();
+    options.decode.realms.resolve(&names);
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, options.stop.clone())?;
     }

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod judge;
 pub mod names;
 pub mod policy;
+pub mod quic_ids;
 pub mod signature;
 pub mod store;
 pub mod words;
