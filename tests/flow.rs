@@ -368,7 +368,9 @@ fn up(at: usize, payload: &[u8]) -> Step {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn evasions_neither_hide_nor_invent_a_name() {
+    type Case<'n> = (&'n str, Vec<Step>, &'n [&'n str], bool);
     let good = hello("good.example");
     let evil = hello("evil.example");
     let len = good.len();
@@ -379,7 +381,7 @@ fn evasions_neither_hide_nor_invent_a_name() {
         order.map(|n| up(n, &good[n..=n])).collect()
     };
     // The name stands in the first hundred octets; the copy that differs is of them.
-    let cases: Vec<(&str, Vec<Step>, &[&str], bool)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("plain", after(vec![up(0, &good)]), one, false),
         ("exact copy", after(vec![up(0, &good), up(0, &good)]), one, false),
         ("a copy that differs, behind", after(vec![up(0, &good), up(0, &evil)]), both, true),
