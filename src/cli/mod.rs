@@ -14,8 +14,8 @@ pub mod scan;
 pub mod service;
 pub mod signatures;
 pub mod sinks;
-pub mod verify;
 pub mod top;
+pub mod verify;
 pub mod watch;
 
 use std::io::{self, BufRead, BufWriter};

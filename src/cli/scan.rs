@@ -149,14 +149,15 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
             eprintln!("{problem}");
         }
     }
-    let options = config.sensor_options();
+    let mut options = config.sensor_options();
     for signal in [SIGINT, SIGTERM] {
         // The second one ends us whatever we wait for; the first one asks.
         signal_hook::flag::register_conditional_shutdown(signal, 130, options.stop.clone())?;
         signal_hook::flag::register(signal, options.stop.clone())?;
     }
     let inputs = open_inputs(args, &options.stop)?;
-    let names = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    options.decode.realms.resolve(&names);
     // Outputs first: nobody wants to learn after an hour that they cannot be written.
     let alerts = match &args.alerts {
         Some(_) if stdout.is("--alerts -") => Some(Lines::stdout()),

@@ -16,10 +16,11 @@ use super::aggregate::{Aggregate, Judged, Place, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Bindings, Source};
-use super::ledger::LedgerKey;
 use super::judge::{Carrier, Volume};
+use super::ledger::LedgerKey;
 use super::names::{Asker, Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
+use super::quic_ids::QuicIds;
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
 use super::store::rows::{Actor, InputRows, OpenFlow, Text};
@@ -35,6 +36,9 @@ use crate::watcher::protocol::tunnel::Tunnel;
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
+
+/// QUIC flows open at once that go on with an earlier connection.
+const MOVED_MAX: usize = 100_000;
 
 /// IP protocol numbers.
 const TCP: u8 = 6;
@@ -80,6 +84,9 @@ struct World {
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
     /// Flows to security edges and relays, with the name of what they go through.
     veiled: HashMap<u64, (Text, HiderKind), RandomState>,
+    quic_ids: QuicIds,
+    /// Flows that go on with a QUIC connection, and its name.
+    moved: HashMap<u64, Text, RandomState>,
     flows_full: u64,
 }
 
@@ -365,6 +372,22 @@ impl Desk {
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
                     self.world.names.ech(text, *ttl_s, o.time);
+                }
+            }
+            Fact::QuicServerId { name, id } => {
+                if let Some(name) = texts.text(*name).cloned() {
+                    let server = o.flow.server.addr;
+                    self.world.quic_ids.learn(o.flow.realm, server, *id, name);
+                }
+            }
+            Fact::QuicMoved(id) => {
+                let found = self.world.quic_ids.find(o.flow.realm, o.flow.server.addr, id);
+                if let Some(name) = found.cloned()
+                    && self.world.moved.len() < MOVED_MAX
+                {
+                    self.world.moved.insert(o.flow.id, name);
+                } else {
+                    self.world.aggregate.cover(o.input, "quic_flows_without_hello", None, 1);
                 }
             }
             Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
@@ -657,6 +680,19 @@ impl Desk {
             self.count(o, delta, hit, name, kind, doubtful, last);
             return row;
         }
+        if let Some(name) = self.world.moved.get(&o.flow.id).cloned() {
+            match hits::hit(&self.rules.catalogue, &name) {
+                Some(hit) => {
+                    let (hit, kind) = (Arc::new(hit), EvidenceKind::QuicCid);
+                    self.count(o, delta, hit, name, kind, false, last);
+                }
+                None => self.unmatched(o, delta, (&name, &Cell::default()), last),
+            }
+            if last {
+                self.world.moved.remove(&o.flow.id);
+            }
+            return kind_row(EvidenceKind::QuicCid, false);
+        }
         let begun_before = o.flow.protocol != TCP || delta.state.has(FlowState::MIDSTREAM);
         if delta.state.has(FlowState::FIRST)
             && begun_before
@@ -768,6 +804,7 @@ impl Desk {
 
     /// A flow, or its stretch under one name, has ended.
     fn over(&mut self, id: u64) {
+        self.world.moved.remove(&id);
         let Some(flow) = self.world.flows.remove(&id) else { return };
         // Moves a few pointers; closing needs the rules and the world at once.
         let mut world = std::mem::take(&mut self.world);
@@ -900,7 +937,8 @@ fn kind_row(kind: EvidenceKind, doubtful: bool) -> &'static str {
         _ if doubtful => "flows_named_possibly",
         EvidenceKind::Dns | EvidenceKind::Address => "flows_named_by_dns",
         EvidenceKind::Sni => "flows_named_by_sni",
-        EvidenceKind::QuicSni | EvidenceKind::QuicCid => "flows_named_by_quic_sni",
+        EvidenceKind::QuicSni => "flows_named_by_quic_sni",
+        EvidenceKind::QuicCid => "flows_named_by_quic_cid",
         EvidenceKind::HttpHost | EvidenceKind::Authority => "flows_named_by_http",
         EvidenceKind::Connect | EvidenceKind::Socks => "flows_named_by_proxy",
         EvidenceKind::Certificate => "flows_named_by_certificate",

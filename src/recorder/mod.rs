@@ -15,6 +15,7 @@ pub mod judge;
 pub mod ledger;
 pub mod names;
 pub mod policy;
+pub mod quic_ids;
 pub mod signature;
 pub mod store;
 pub mod words;

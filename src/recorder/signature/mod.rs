@@ -13,7 +13,9 @@ pub mod network;
 pub mod risk;
 mod source;
 
-pub use catalog::{Accounts, Catalogue, CatalogueError, Category, HostPattern, Kind, Service, Status};
+pub use catalog::{
+    Accounts, Catalogue, CatalogueError, Category, HostPattern, Kind, Service, Status,
+};
 pub use catalog::{Match, Strength};
 pub use clients::Clients;
 pub use network::Network;

@@ -5,7 +5,7 @@
 //! Limits: texts are cut at [`TEXT_MAX`].
 
 use super::texts::Texts;
-use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, TextId};
+use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, QuicId, TextId};
 use crate::types::{MacAddr, NAME_MAX, plain_name};
 use crate::watcher::protocol::{HelloTransport, HostSource, Metadata};
 
@@ -231,6 +231,10 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
             domain: person(texts, domain),
         },
         Metadata::ServerHello { .. } => return event_without_fact(event),
+        // Whoever sends it knows the flow's name.
+        Metadata::QuicServerId(id) => {
+            Fact::QuicServerId { name: TextId::NONE, id: QuicId::new(id) }
+        }
         Metadata::Anomaly(what) => {
             event.anomaly = Some(what);
             return event_without_fact(event);

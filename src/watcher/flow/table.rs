@@ -604,7 +604,11 @@ mod tests {
             }
             n += 1;
         };
-        assert_eq!((n, table.capacity()), (96, 128), "room for 64, and three quarters of the slots");
+        assert_eq!(
+            (n, table.capacity()),
+            (96, 128),
+            "room for 64, and three quarters of the slots"
+        );
         table.remove(victim);
         assert!(matches!(table.enter(&Key4::pack(&key(n)), key(n).hash(1)), Entry::New(_)));
     }

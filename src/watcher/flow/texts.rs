@@ -364,7 +364,8 @@ mod tests {
     fn texts_are_told_apart_at_any_length() {
         let mut texts = Texts::default();
         let long = "x".repeat(FRONT);
-        let all = ["", "a", "a\0", &long, &format!("{long}1"), &format!("{long}2")].map(String::from);
+        let all =
+            ["", "a", "a\0", &long, &format!("{long}1"), &format!("{long}2")].map(String::from);
         let ids = all.each_ref().map(|t| texts.intern(t));
         for (i, text) in all.iter().enumerate() {
             assert_eq!(texts.intern(text), ids[i]);
