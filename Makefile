@@ -6,7 +6,7 @@ SHELL := /bin/bash
 SHADOWTAP := target/release/shadowtap
 CAPTURE := fixtures/office/office.pcap.zst
 
-.PHONY: help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench picture
+.PHONY: help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench fuzz picture
 
 help: ## this list
 	@echo "shadowtap: which AI services are used on a network that nobody approved, by whom, how much"
@@ -58,6 +58,9 @@ deny: ## licences, sources and duplicates of the dependencies (cargo-deny)
 notices: ## the generated pages are up to date: third-party notices, code map (scripts/….py --write)
 	@scripts/notices.py
 	@scripts/codemap.py
+
+fuzz: ## a minute of fuzzing a target (scripts/fuzz SECONDS TARGET: more of one)
+	@scripts/fuzz
 
 bench: deps ## Criterion benches of the stages
 	cargo bench --locked

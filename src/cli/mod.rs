@@ -2,14 +2,21 @@
 
 pub mod approve;
 pub mod config;
+pub mod dist;
+pub mod doctor;
 pub mod evidence;
 pub mod export;
+pub mod hunt;
 pub mod lookup;
 pub mod policy;
 pub mod report;
 pub mod scan;
+pub mod service;
+pub mod signatures;
 pub mod sinks;
+pub mod top;
 pub mod verify;
+pub mod watch;
 
 use std::io::{self, BufRead, BufWriter};
 use std::path::PathBuf;
@@ -47,18 +54,45 @@ pub enum Command {
     Review(Box<approve::ReviewArgs>),
     /// Write a block list for the tool that blocks, or say what it would break.
     Export(Box<export::ExportArgs>),
+    /// Watch interfaces: which AI services are used, now.
+    Watch(Box<watch::WatchArgs>),
+    /// Show the live view of a running sensor, or of an interface.
+    Top(top::TopArgs),
+    /// Check a mirror port: both directions, other hosts, DNS, tags, copies, losses.
+    Doctor(doctor::DoctorArgs),
     /// Show why a finding is one, and cut its packets out of the capture.
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
+    /// Ask the ledger since when a service or host was used here.
+    Hunt(hunt::HuntArgs),
+    /// Say what is known of a service, and how risky that makes it.
+    Service(service::ServiceArgs),
+    /// Check, compare, sign, take in and hand out signatures.
+    Signatures(signatures::SignaturesArgs),
     /// Explain, check and start the policy: who may use what.
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
     Config(config::ConfigArgs),
-    /// Check that a report or an export was not changed since it was written.
-    Verify(verify::VerifyArgs),
+    /// The watchers of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalWatchers,
+    /// The recorder of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalRecorder,
+    /// Confines itself as watchers are and tries every way out.
+    #[command(hide = true)]
+    InternalEscape,
+    /// Writes man pages; for packages.
+    #[command(hide = true)]
+    InternalManuals(dist::ManualArgs),
+    /// Writes completions; for packages.
+    #[command(hide = true)]
+    InternalCompletions(dist::CompletionArgs),
     /// Say who gets the alerts, try it, deliver, and see what did not arrive.
     Sinks(sinks::SinksArgs),
+    /// Check that a report or an export was not changed since it was written.
+    Verify(verify::VerifyArgs),
 }
 
 /// Say which service host names belong to.
@@ -100,12 +134,23 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Deny(args) => approve::deny(args, &mut io::stdout().lock()),
         Command::Review(args) => approve::review(args, &mut io::stdout().lock()),
         Command::Export(args) => export::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
+        Command::Hunt(args) => hunt::run(args, &mut io::stdout().lock()),
+        Command::Service(args) => service::run(args, &mut io::stdout().lock()),
+        Command::Signatures(args) => signatures::run(args, &mut io::stdout().lock()),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
-        Command::Verify(args) => verify::run(args, &mut io::stdout().lock()),
+        Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),
+        Command::InternalRecorder => watch::part(crate::sensor::live::RECORDER),
+        Command::InternalEscape => watch::escape(),
+        Command::InternalManuals(args) => dist::manuals(args),
+        Command::InternalCompletions(args) => dist::completions(args),
         Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),
+        Command::Verify(args) => verify::run(args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(code) => code,

@@ -22,11 +22,12 @@ use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
 use crate::recorder::policy::{Policy, PolicyBuilder};
-use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network};
+use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network, Risk};
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
-use crate::types::MacAddr;
-use crate::watcher::decode::{DecodeOptions, Exclude};
+use crate::types::{MacAddr, Realm};
+use crate::watcher::capture::ring::{RING_MAX, RING_MIN};
+use crate::watcher::decode::{DecodeOptions, Exclude, Realms, Tag};
 use crate::watcher::flow::{Limits as FlowLimits, SHARDS};
 use crate::written::{Document, Place, Problem, Problems, mac, network};
 use layers::Layers;
@@ -55,6 +56,8 @@ const DAYS_MAX: u64 = 36_500;
 pub struct Config {
     /// Whom the sensor watches.
     pub scope: Scope,
+    /// How interfaces are watched.
+    pub sensor: SensorSettings,
     /// Caps and timeouts.
     pub limits: Limits,
     /// Upload in bytes a flow that makes a use `bulk`.
@@ -90,6 +93,23 @@ pub struct Scope {
     pub exclude_vlans: Vec<u16>,
     /// Link addresses that are not looked at.
     pub exclude_macs: Vec<MacAddr>,
+    /// Address spaces that are kept apart.
+    pub realms: Realms,
+}
+
+/// How interfaces are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SensorSettings {
+    /// Name of the sensor; empty for the host's.
+    pub id: String,
+    /// Octets of a ring.
+    pub ring_bytes: usize,
+    /// Ask the card for frames to others.
+    pub promiscuous: bool,
+    /// Seconds between two checks of the mirror.
+    pub check_s: u64,
+    /// Seconds between two heartbeats.
+    pub heartbeat_s: u64,
 }
 
 /// Caps over all shards together, and seconds of silence after which a flow is over.
@@ -184,7 +204,7 @@ impl Config {
         let scope = &self.scope;
         let exclude =
             Exclude::new(&scope.exclude_networks, &scope.exclude_vlans, &scope.exclude_macs);
-        DecodeOptions { hash_seed: OFFLINE_SEED, exclude }
+        DecodeOptions { hash_seed: OFFLINE_SEED, exclude, realms: scope.realms.clone() }
     }
 
     /// Caps of each shard.
@@ -200,6 +220,7 @@ impl Config {
             closed_s: l.closed_s,
             udp_idle_s: l.udp_idle_s,
             datagram_idle_s: l.datagram_idle_s,
+            tells_growth: false,
         }
     }
 
@@ -265,6 +286,19 @@ impl Config {
         .map_err(of_catalogue)
     }
 
+    /// The services, and what is known of them beyond their hosts.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the signature files.
+    pub fn catalogue_and_risk(&self) -> Result<(Catalogue, Risk), ConfigError> {
+        let catalogue = self.catalogue()?;
+        let risk = match &self.signatures_dir {
+            Some(dir) => Risk::from_dir(dir, &catalogue),
+            None => Risk::embedded(&catalogue),
+        };
+        Ok((catalogue, risk.map_err(of_catalogue)?))
+    }
+
     /// The decisions, and what is to be told about them.
     ///
     /// # Errors
@@ -310,6 +344,30 @@ fn of_catalogue(error: CatalogueError) -> ConfigError {
     ConfigError::from(Problem { place: Some(place), ..Problem::error(error.message) })
 }
 
+/// Adds what one line says of realms; nothing if it says nothing sensible.
+fn realm(text: &str, realms: &mut Realms) -> Option<()> {
+    let (what, number) = text.rsplit_once('=')?;
+    let (kind, which) = what.trim().split_once(' ')?;
+    let realm = number.trim().parse().ok().filter(|n| *n > 0).map(Realm)?;
+    // Twelve bits (IEEE 802.1Q), twenty-four (RFC 7348).
+    let (tag, most) = match kind {
+        "interface" => {
+            realms.interface(which.trim(), realm);
+            return Some(());
+        }
+        "vlan" => (Tag::Vlan, 4_095),
+        "vni" => (Tag::Vni, 0xff_ffff),
+        _ => return None,
+    };
+    let (first, last) = which.split_once('-').unwrap_or((which, which));
+    let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    if first > last || last > most {
+        return None;
+    }
+    realms.tag(tag, first, last, realm);
+    Some(())
+}
+
 /// Settings, read one by one; what makes no sense is told.
 struct Reader {
     settings: Vec<Setting>,
@@ -325,6 +383,14 @@ impl Reader {
                 exclude_networks: self.networks("scope.exclude.networks"),
                 exclude_vlans: self.vlans("scope.exclude.vlans"),
                 exclude_macs: self.macs("scope.exclude.macs"),
+                realms: self.realms("scope.realms"),
+            },
+            sensor: SensorSettings {
+                id: self.text("sensor.id"),
+                ring_bytes: self.size("sensor.ring_bytes", RING_MIN as u64, RING_MAX as u64),
+                promiscuous: self.flag("sensor.promiscuous"),
+                check_s: self.number("sensor.check_s", 1, 3_600),
+                heartbeat_s: self.number("sensor.heartbeat_s", 1, 3_600),
             },
             limits: self.limits(),
             bulk_bytes: self.number("judge.bulk_bytes", 1, u64::MAX),
@@ -361,6 +427,8 @@ impl Reader {
                     evidence_days: self.days("evidence"),
                     candidates_days: self.days("candidates"),
                     destinations_days: self.days("destinations"),
+                    ledger_days: u32::try_from(self.number("ledger.days", 0, DAYS_MAX))
+                        .unwrap_or(u32::MAX),
                     open_flows_days: self.days("open_flows"),
                     outbox_days: self.days("outbox"),
                     memory_days: self.days("memory"),
@@ -487,6 +555,23 @@ impl Reader {
             }
         }
         vlans
+    }
+
+    /// `"vlan 100-199 = 1"`, `"vni 5001 = 2"`, `"interface span1 = 3"`.
+    fn realms(&mut self, key: &str) -> Realms {
+        let mut realms = Realms::default();
+        for (value, place) in self.items(key) {
+            let text = match value {
+                Value::Text(text) => text,
+                other => other.to_string(),
+            };
+            if realm(&text, &mut realms).is_none() {
+                let hint = "write \"vlan 100-199 = 1\", \"vni 5001 = 2\" or \"interface span1 = 3\"; \
+                            realms go from 1 to 65535";
+                self.wrong(key, place, format!("{text:?} is no realm"), Some(hint.into()));
+            }
+        }
+        realms
     }
 
     fn macs(&mut self, key: &str) -> Vec<MacAddr> {

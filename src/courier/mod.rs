@@ -5,6 +5,7 @@
 //! unless the sink says that it never will; lets one sink wait for another.
 //! Limits: [`BATCH_MAX`], [`PAUSE_MIN`], [`PAUSE_MAX`].
 
+pub mod live;
 pub mod settings;
 pub mod shape;
 pub mod sinks;

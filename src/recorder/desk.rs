@@ -17,8 +17,10 @@ use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Bindings, Source};
 use super::judge::{Carrier, Volume};
+use super::ledger::LedgerKey;
 use super::names::{Asker, Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
+use super::quic_ids::QuicIds;
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
 use super::store::rows::{Actor, InputRows, OpenFlow, Text};
@@ -35,6 +37,9 @@ use crate::watcher::protocol::tunnel::Tunnel;
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
 
+/// QUIC flows open at once that go on with an earlier connection.
+const MOVED_MAX: usize = 100_000;
+
 /// IP protocol numbers.
 const TCP: u8 = 6;
 const ESP: u8 = 50;
@@ -44,7 +49,7 @@ const AH: u8 = 51;
 const TOR: &str = "Tor (by shape)";
 
 /// Observations ahead whose name is fetched.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;
@@ -79,6 +84,9 @@ struct World {
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
     /// Flows to security edges and relays, with the name of what they go through.
     veiled: HashMap<u64, (Text, HiderKind), RandomState>,
+    quic_ids: QuicIds,
+    /// Flows that go on with a QUIC connection, and its name.
+    moved: HashMap<u64, Text, RandomState>,
     flows_full: u64,
 }
 
@@ -91,34 +99,32 @@ struct Hosts {
 }
 
 impl Hosts {
-    fn insert(&mut self, input: u16, realm: Realm, addr: IpAddr) {
+    /// `true` if it is new.
+    fn insert(&mut self, input: u16, realm: Realm, addr: IpAddr) -> bool {
         if self.v4.len() + self.v6.len() >= HIDDEN_MAX {
-            return;
+            return false;
         }
         match addr {
             IpAddr::V4(addr) => {
                 let place = u64::from(input) << 48 | u64::from(realm.0) << 32;
-                self.v4.insert(place | u64::from(addr.to_bits()));
+                self.v4.insert(place | u64::from(addr.to_bits()))
             }
-            IpAddr::V6(addr) => {
-                self.v6.insert((input, realm, addr));
-            }
+            IpAddr::V6(addr) => self.v6.insert((input, realm, addr)),
         }
-    }
-
-    /// The input of each.
-    fn inputs(&self) -> impl Iterator<Item = u16> {
-        let v4 = self.v4.iter().map(|bits| {
-            let [high, low, ..] = bits.to_be_bytes();
-            u16::from_be_bytes([high, low])
-        });
-        v4.chain(self.v6.iter().map(|(input, ..)| *input))
     }
 }
 
 impl World {
     fn new(number: u32) -> Self {
         Self { aggregate: Aggregate::new(number), ..Self::default() }
+    }
+
+    /// Notes a client whose names something hides; each once.
+    fn hides(&mut self, o: &Observation, row: &'static str) {
+        let client = (o.input, row, o.flow.realm, o.flow.client.addr);
+        if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(client) {
+            self.aggregate.cover(o.input, row, Some("clients"), 1);
+        }
     }
 }
 
@@ -131,7 +137,11 @@ pub struct Desk {
     /// Worlds so far, this one included.
     worlds: u32,
     captures: Vec<Text>,
+    /// Key of the ledger, if there is one.
+    ledger: Option<LedgerKey>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
+    /// A use was seen that nobody was told of yet.
+    urgent: bool,
 }
 
 impl Desk {
@@ -148,13 +158,20 @@ impl Desk {
             world: World::new(1),
             worlds: 1,
             captures: Vec::new(),
+            ledger: None,
             carried: HashMap::default(),
+            urgent: false,
         }
     }
 
     /// Named flows that earlier inputs left open, to go on with.
     pub fn carry(&mut self, flows: Vec<OpenFlow>) {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
+    }
+
+    /// Keeps a ledger of all destinations under this key.
+    pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
+        self.ledger = key;
     }
 
     /// Tells the names of inputs, by index.
@@ -219,17 +236,103 @@ impl Desk {
         for (_, flow) in left {
             self.close(&mut world, &flow);
         }
-        for input in world.clients.inputs() {
-            world.aggregate.cover(input, "clients", None, 1);
+        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        if dropped > 0 {
+            world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        for (input, what, ..) in &world.hidden {
-            world.aggregate.cover(*input, what, Some("clients"), 1);
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        world.aggregate.finish(&self.versions, key_of, ledger)
+    }
+
+    /// Live: a use was seen that no rows were made of yet.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Live: the rows of what grew since the last call, with verdicts as they stand now. Flows
+    /// that are not in use yet wait until they are, or end. `now` is sensor time, `whole` asks for
+    /// roll-ups as well, which need not be as fresh.
+    pub fn grown(
+        &mut self,
+        key_of: impl Fn(u16) -> Text,
+        now: Timestamp,
+        whole: bool,
+    ) -> Vec<(u16, InputRows)> {
+        self.urgent = false;
+        let mut world = std::mem::take(&mut self.world);
+        let mut flows = std::mem::take(&mut world.flows);
+        for flow in flows.values_mut().filter(|f| f.grown) {
+            if flow.level(self.rules.bulk_bytes).counts() {
+                self.close(&mut world, flow);
+                flow.tell();
+            }
+        }
+        world.flows = flows;
+        self.world = world;
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        self.world.aggregate.grown(&self.versions, key_of, now, whole, ledger)
+    }
+
+    /// Live: the last rows; every flow is closed.
+    pub fn finish_live(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
+        self.worlds += 1;
+        let mut world = std::mem::replace(&mut self.world, World::new(self.worlds));
+        let flows = std::mem::take(&mut world.flows);
+        for flow in flows.values() {
+            self.close(&mut world, flow);
         }
         let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        world.aggregate.finish(&self.versions, key_of)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true, ledger)
+    }
+
+    /// Live: the watchers began anew and know none of the open flows: they end here.
+    pub fn close_all(&mut self) {
+        let mut world = std::mem::take(&mut self.world);
+        for flow in std::mem::take(&mut world.flows).values() {
+            self.close(&mut world, flow);
+        }
+        world.candidates.clear();
+        self.world = world;
+    }
+
+    /// Live: judges by other rules from here on. Open flows whose name the new catalogue does not
+    /// know end under the old one.
+    pub fn judge_by(&mut self, rules: Rulebook) {
+        let known = |f: &MatchedFlow| hits::hit(&rules.catalogue, &f.name).map(Arc::new);
+        let mut world = std::mem::take(&mut self.world);
+        let flows = std::mem::take(&mut world.flows);
+        for (id, mut flow) in flows {
+            match known(&flow) {
+                Some(hit) => {
+                    flow.hit = hit;
+                    world.flows.insert(id, flow);
+                }
+                None => self.close(&mut world, &flow),
+            }
+        }
+        self.world = world;
+        for texts in &mut self.texts {
+            texts.forget();
+        }
+        self.versions = Versions {
+            policy: rules.policy.version().clone(),
+            signatures: Text::from(rules.catalogue.version()),
+        };
+        self.rules = rules;
+    }
+
+    /// Live: who has which address now, for views.
+    pub fn directory(&mut self, directory: Arc<super::identity::Directory>) {
+        self.world.bindings.publish(directory);
+    }
+
+    /// Flows open under a name of the catalogue.
+    pub fn open(&self) -> usize {
+        self.world.flows.len()
     }
 
     fn observation(&mut self, o: &Observation, texts: &Texts) {
@@ -269,6 +372,22 @@ impl Desk {
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
                     self.world.names.ech(text, *ttl_s, o.time);
+                }
+            }
+            Fact::QuicServerId { name, id } => {
+                if let Some(name) = texts.text(*name).cloned() {
+                    let server = o.flow.server.addr;
+                    self.world.quic_ids.learn(o.flow.realm, server, *id, name);
+                }
+            }
+            Fact::QuicMoved(id) => {
+                let found = self.world.quic_ids.find(o.flow.realm, o.flow.server.addr, id);
+                if let Some(name) = found.cloned()
+                    && self.world.moved.len() < MOVED_MAX
+                {
+                    self.world.moved.insert(o.flow.id, name);
+                } else {
+                    self.world.aggregate.cover(o.input, "quic_flows_without_hello", None, 1);
                 }
             }
             Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
@@ -396,10 +515,7 @@ impl Desk {
             }
             None => return,
         };
-        if world.hidden.len() < HIDDEN_MAX {
-            let row = hider_row(kind);
-            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
-        }
+        world.hides(o, hider_row(kind));
         let veils = matches!(kind, HiderKind::SecurityEdge | HiderKind::Relay);
         if veils && world.veiled.len() < HIDDEN_MAX {
             world.veiled.insert(o.flow.id, (by, kind));
@@ -501,6 +617,8 @@ impl Desk {
                 open: false,
                 carried: false,
                 next_seq: [0; 2],
+                grown: false,
+                told: false,
             };
             self.world.flows.insert(o.flow.id, flow);
         }
@@ -561,6 +679,19 @@ impl Desk {
             let row = if flow.carried { "flows_carried_over" } else { kind_row(kind, doubtful) };
             self.count(o, delta, hit, name, kind, doubtful, last);
             return row;
+        }
+        if let Some(name) = self.world.moved.get(&o.flow.id).cloned() {
+            match hits::hit(&self.rules.catalogue, &name) {
+                Some(hit) => {
+                    let (hit, kind) = (Arc::new(hit), EvidenceKind::QuicCid);
+                    self.count(o, delta, hit, name, kind, false, last);
+                }
+                None => self.unmatched(o, delta, (&name, &Cell::default()), last),
+            }
+            if last {
+                self.world.moved.remove(&o.flow.id);
+            }
+            return kind_row(EvidenceKind::QuicCid, false);
         }
         let begun_before = o.flow.protocol != TCP || delta.state.has(FlowState::MIDSTREAM);
         if delta.state.has(FlowState::FIRST)
@@ -661,8 +792,11 @@ impl Desk {
         doubtful: bool,
         last: bool,
     ) {
+        let bulk = self.rules.bulk_bytes;
         let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
         flow.add(o.input, delta);
+        let urgent = !flow.told && flow.level(bulk).counts();
+        self.urgent |= urgent;
         if last {
             self.over(o.flow.id);
         }
@@ -670,6 +804,7 @@ impl Desk {
 
     /// A flow, or its stretch under one name, has ended.
     fn over(&mut self, id: u64) {
+        self.world.moved.remove(&id);
         let Some(flow) = self.world.flows.remove(&id) else { return };
         // Moves a few pointers; closing needs the rules and the world at once.
         let mut world = std::mem::take(&mut self.world);
@@ -707,6 +842,7 @@ impl Desk {
             o.flow.client.addr,
             (delta.up, delta.down),
             begins,
+            evidence_kind(delta.source.unwrap_or(NameSource::None)),
         );
     }
 
@@ -720,8 +856,8 @@ impl Desk {
     /// Numbers that every flow adds to, whoever it went to.
     fn ledger(&mut self, o: &Observation, delta: &Delta, last: bool) {
         let world = &mut self.world;
-        if delta.heard[0] {
-            world.clients.insert(o.input, o.flow.realm, o.flow.client.addr);
+        if delta.heard[0] && world.clients.insert(o.input, o.flow.realm, o.flow.client.addr) {
+            world.aggregate.cover(o.input, "clients", None, 1);
         }
         let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);
         let bytes = delta.up + delta.down;
@@ -780,8 +916,7 @@ impl Desk {
             && let Some(hider) = self.rules.network.by_address(o.flow.server.addr)
             && world.hidden.len() < HIDDEN_MAX
         {
-            let row = hider_row(hider.kind);
-            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+            world.hides(o, hider_row(hider.kind));
         }
     }
 }
@@ -802,7 +937,8 @@ fn kind_row(kind: EvidenceKind, doubtful: bool) -> &'static str {
         _ if doubtful => "flows_named_possibly",
         EvidenceKind::Dns | EvidenceKind::Address => "flows_named_by_dns",
         EvidenceKind::Sni => "flows_named_by_sni",
-        EvidenceKind::QuicSni | EvidenceKind::QuicCid => "flows_named_by_quic_sni",
+        EvidenceKind::QuicSni => "flows_named_by_quic_sni",
+        EvidenceKind::QuicCid => "flows_named_by_quic_cid",
         EvidenceKind::HttpHost | EvidenceKind::Authority => "flows_named_by_http",
         EvidenceKind::Connect | EvidenceKind::Socks => "flows_named_by_proxy",
         EvidenceKind::Certificate => "flows_named_by_certificate",

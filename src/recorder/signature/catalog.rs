@@ -120,6 +120,8 @@ pub struct Service {
     pub last_verified: String,
     /// Where the facts come from.
     pub provenance: Vec<String>,
+    /// Whether its hosts tell a company's account from a private one.
+    pub accounts: Accounts,
     /// Names it had, each a former id.
     pub former_names: Vec<String>,
     /// Patterns of its host names.
@@ -212,6 +214,30 @@ pub enum Status {
     Closed,
     /// Entered from memory, not checked against a source.
     Unverified,
+}
+
+/// Whether the hosts of a service tell a company's account from a private one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accounts {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// Both kinds go to the same hosts: allowing one allows the other.
+    SameHost,
+    /// Hosts differ: by plan, tenant or region.
+    ByHost,
+}
+
+impl Accounts {
+    /// The word in signature files and documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Accounts::Unknown => "unknown",
+            Accounts::SameHost => "same-host",
+            Accounts::ByHost => "by-host",
+        }
+    }
 }
 
 /// Main category of a service.
@@ -376,21 +402,31 @@ impl Catalogue {
     }
 
     fn build(files: &[File]) -> Result<Self, CatalogueError> {
+        let (catalogue, faults) = Self::build_all(files);
+        faults.into_iter().next().map_or(Ok(catalogue), Err)
+    }
+
+    /// What can be built of the files, and everything that is wrong with them.
+    pub(super) fn build_all(files: &[File]) -> (Self, Vec<CatalogueError>) {
         let mut builder = Builder::default();
+        let mut faults = Vec::new();
         let mut digest = blake3::Hasher::new();
         for file in files {
             for part in [file.name.as_bytes(), file.text.as_bytes()] {
                 digest.update(&(part.len() as u64).to_le_bytes());
                 digest.update(part);
             }
-            let raw: RawFile = file.parse()?;
-            for service in raw.service {
-                builder.add(file, service)?;
+            match file.parse::<RawFile>() {
+                Ok(raw) => {
+                    let added = raw.service.into_iter().map(|s| builder.add(file, s));
+                    faults.extend(added.filter_map(Result::err));
+                }
+                Err(fault) => faults.push(fault),
             }
         }
         let hex = digest.finalize().to_hex();
         let version = hex.as_str().chars().take(VERSION_CHARS).collect();
-        builder.finish(version)
+        builder.finish(version, faults)
     }
 }
 
@@ -422,66 +458,69 @@ fn customary(label: &str) -> Option<Role> {
 }
 
 /// Service files lie at the top of the folder; the others there have names of their own.
-fn is_service_file(name: &str) -> bool {
-    !name.contains('/') && name != super::clients::FILE
+pub(super) fn is_service_file(name: &str) -> bool {
+    let others = [super::clients::FILE, super::check::SHARED_FILE, super::check::SOURCES_FILE];
+    !name.contains('/') && !others.contains(&name)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFile {
+pub(super) struct RawFile {
     #[serde(default)]
-    service: Vec<RawService>,
+    pub service: Vec<RawService>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawService {
-    id: Spanned<String>,
-    name: String,
-    vendor: String,
-    vendor_country: Spanned<String>,
-    category: Category,
+pub(super) struct RawService {
+    pub id: Spanned<String>,
+    pub name: String,
+    pub vendor: String,
+    pub vendor_country: Spanned<String>,
+    pub category: Category,
     #[serde(default)]
-    tags: Vec<Spanned<String>>,
-    status: Status,
-    first_added: Spanned<String>,
-    last_verified: Spanned<String>,
-    provenance: Vec<String>,
+    pub tags: Vec<Spanned<String>>,
+    pub status: Status,
+    pub first_added: Spanned<String>,
+    pub last_verified: Spanned<String>,
+    pub provenance: Vec<Spanned<String>>,
     #[serde(default)]
-    former_names: Vec<Spanned<String>>,
+    pub accounts: Accounts,
     #[serde(default)]
-    host: Vec<RawHost>,
+    pub former_names: Vec<Spanned<String>>,
     #[serde(default)]
-    apis: Vec<String>,
+    pub host: Vec<RawHost>,
     #[serde(default)]
-    ports: Vec<u16>,
+    pub apis: Vec<String>,
     #[serde(default)]
-    addresses: Vec<RawPrefix>,
+    pub ports: Vec<u16>,
     #[serde(default)]
-    must_match: Vec<Spanned<String>>,
+    pub addresses: Vec<RawPrefix>,
     #[serde(default)]
-    must_miss: Vec<Spanned<String>>,
+    pub must_match: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub must_miss: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawHost {
-    pattern: Spanned<String>,
+pub(super) struct RawHost {
+    pub pattern: Spanned<String>,
     #[serde(rename = "match")]
-    kind: Kind,
+    pub kind: Kind,
     #[serde(deserialize_with = "role")]
-    role: Role,
-    strength: Strength,
+    pub role: Role,
+    pub strength: Strength,
     #[serde(default)]
-    excludes: Vec<Spanned<String>>,
-    also_needed: Option<String>,
+    pub excludes: Vec<Spanned<String>>,
+    pub also_needed: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawPrefix {
-    prefix: Spanned<String>,
-    source: String,
+pub(super) struct RawPrefix {
+    pub prefix: Spanned<String>,
+    pub source: String,
 }
 
 /// A role by the word that the whole recorder has for it.
@@ -544,6 +583,9 @@ impl<'f> Builder<'f> {
             let host = self.add_host(file, host, at, hosts.len())?;
             hosts.push(host);
         }
+        if hosts.is_empty() && raw.apis.is_empty() && raw.ports.is_empty() {
+            return Err(file.error(head, "an entry without host, api or port".to_owned()));
+        }
         let addresses =
             raw.addresses.into_iter().map(|a| prefix(file, a)).collect::<Result<_, _>>()?;
         for (names, matches) in [(raw.must_match, true), (raw.must_miss, false)] {
@@ -555,9 +597,6 @@ impl<'f> Builder<'f> {
                 self.promises.push(Promise { service: at, host, matches, file });
             }
         }
-        if hosts.is_empty() && raw.apis.is_empty() && raw.ports.is_empty() {
-            return Err(file.error(head, "an entry without host, api or port".to_owned()));
-        }
         self.services.push(Service {
             id: raw.id.into_inner(),
             name: raw.name,
@@ -568,7 +607,8 @@ impl<'f> Builder<'f> {
             status: raw.status,
             first_added: raw.first_added.into_inner(),
             last_verified: raw.last_verified.into_inner(),
-            provenance: raw.provenance,
+            provenance: raw.provenance.into_iter().map(Spanned::into_inner).collect(),
+            accounts: raw.accounts,
             former_names: raw.former_names.into_iter().map(Spanned::into_inner).collect(),
             hosts,
             apis: raw.apis,
@@ -645,7 +685,11 @@ impl<'f> Builder<'f> {
         })
     }
 
-    fn finish(self, version: String) -> Result<Catalogue, CatalogueError> {
+    fn finish(
+        self,
+        version: String,
+        mut faults: Vec<CatalogueError>,
+    ) -> (Catalogue, Vec<CatalogueError>) {
         let Self { services, by_id, tree, patterns, promises, .. } = self;
         let catalogue = Catalogue { services, by_id, tree, patterns, version };
         for promise in promises {
@@ -659,9 +703,9 @@ impl<'f> Builder<'f> {
             let must = if promise.matches { "must match" } else { "must miss" };
             let host = promise.host.get_ref();
             let message = format!("{host:?} {must} {}", own.unwrap_or_default());
-            return Err(promise.file.error(promise.host.span(), message));
+            faults.push(promise.file.error(promise.host.span(), message));
         }
-        Ok(catalogue)
+        (catalogue, faults)
     }
 }
 
@@ -686,7 +730,7 @@ fn check_facts(file: &File, raw: &RawService) -> Result<(), CatalogueError> {
     if raw.provenance.is_empty() {
         return Err(file.error(raw.id.span(), "provenance is empty".to_owned()));
     }
-    if raw.provenance.iter().all(|p| p == "memory") {
+    if raw.provenance.iter().all(|p| p.get_ref() == "memory") {
         let certain = raw.host.iter().any(|h| h.strength == Strength::Certain);
         if certain || raw.status != Status::Unverified {
             let message = "from memory alone nothing is certain, and the status is unverified";

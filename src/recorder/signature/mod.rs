@@ -6,14 +6,19 @@
 //! Limits: loaded once, read only after that; a lookup allocates nothing.
 
 pub mod catalog;
+pub mod check;
 pub mod clients;
 pub mod matcher;
 pub mod network;
+pub mod risk;
 mod source;
 
-pub use catalog::{Catalogue, CatalogueError, Category, HostPattern, Kind, Service, Status};
+pub use catalog::{
+    Accounts, Catalogue, CatalogueError, Category, HostPattern, Kind, Service, Status,
+};
 pub use catalog::{Match, Strength};
 pub use clients::Clients;
 pub use network::Network;
+pub use risk::Risk;
 
 pub use super::words::{ClientClass, Role};

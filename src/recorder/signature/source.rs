@@ -64,10 +64,11 @@ pub(super) fn embedded(wanted: fn(&str) -> bool) -> Vec<File> {
         .collect()
 }
 
-/// The files of a folder and of its `network/` that `wanted` accepts by name, sorted.
+/// The files of a folder, of its `network/` and its `risk/` that `wanted` accepts by name, sorted.
 pub(super) fn from_dir(dir: &Path, wanted: fn(&str) -> bool) -> Result<Vec<File>, CatalogueError> {
     let mut files = Vec::new();
-    for (folder, prefix) in [(dir.to_path_buf(), ""), (dir.join("network"), "network/")] {
+    for (below, prefix) in [("", ""), ("network", "network/"), ("risk", "risk/")] {
+        let folder = dir.join(below);
         if !prefix.is_empty() && !folder.is_dir() {
             continue;
         }

@@ -10,6 +10,7 @@ mod alerts;
 mod decisions;
 mod error;
 mod file;
+mod ledger;
 mod outbox;
 mod queries;
 mod retention;
@@ -21,6 +22,7 @@ mod write;
 
 pub use decisions::{Decision, decide};
 pub use error::Error;
+pub use ledger::{Ask, Hunted};
 pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
     Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,

@@ -11,9 +11,12 @@
 //! inputs alone.
 
 mod clock;
-mod filter;
+pub mod deal;
+pub mod filter;
 mod list;
+pub mod live;
 mod pages;
+pub mod ring;
 mod savefile;
 mod source;
 
@@ -33,7 +36,7 @@ pub use source::CHUNK;
 use self::filter::Filter;
 use self::list::{Named, list};
 use self::source::{PEEK, Pool, Refusal, Source};
-use super::packet::{Block, EXTRA_CHUNK, Frame};
+use super::packet::{Block, Chunk, EXTRA_CHUNK, Frame};
 use crate::types::Timestamp;
 
 /// Files merged at once. Each holds a chunk and a descriptor: 64 MiB, and far below the usual
@@ -273,7 +276,9 @@ impl Inputs {
     /// Fills the block with the next frames, reusing its buffers.
     pub fn fill(&mut self, block: &mut Block) -> Fill {
         for chunk in block.chunks.drain(..) {
-            self.pool.put(chunk);
+            if let Chunk::Read(chunk) = chunk {
+                self.pool.put(chunk);
+            }
         }
         block.clear();
         for active in &mut self.active {
@@ -431,7 +436,7 @@ impl Inputs {
         let slot = match (active.slot, &active.chunk) {
             (Some(slot), _) => slot,
             (None, Some(chunk)) => {
-                block.chunks.push(Arc::clone(chunk));
+                block.chunks.push(Chunk::Read(Arc::clone(chunk)));
                 u16::try_from(block.chunks.len().saturating_sub(1)).unwrap_or(u16::MAX)
             }
             (None, None) => return 0,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::types::{MacAddr, Timestamp};
-use crate::watcher::packet::{Frame, NeighborSource, Packet, octets_of};
+use crate::watcher::packet::{Chunk, Frame, NeighborSource, Packet, octets_of};
 use std::sync::Arc;
 
 // --- frames by hand ---
@@ -89,7 +89,7 @@ fn block_of(frames: &[(u16, &[u8])]) -> Block {
             ..Frame::default()
         });
     }
-    block.chunks.push(Arc::new(chunk));
+    block.chunks.push(Chunk::Read(Arc::new(chunk)));
     block
 }
 
@@ -828,7 +828,8 @@ fn compare(bytes: &[u8]) {
     let place = Place { chunk: 0, offset: 3, frame: 0 };
     let mut slow = Decoded::default();
     let mut counters = DecodeCounters::default();
-    Decoder::default().slow(bytes, bytes.len(), place, 1, &mut slow, &mut counters);
+    let frame = Frame { link: 1, ..Frame::default() };
+    Decoder::default().slow(bytes, bytes.len(), place, &frame, &mut slow, &mut counters);
     if let Some(fast) = fast::packet(0, bytes, bytes.len(), place) {
         let slow = slow.packets.first().copied();
         assert_eq!(format!("{:?}", Some(fast)), format!("{slow:?}"), "{bytes:x?}");

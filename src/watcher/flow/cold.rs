@@ -30,6 +30,8 @@ pub struct Cold {
     pub state: u16,
     /// MAC of the client's frames; zero if unknown.
     pub mac: MacAddr,
+    /// It has a name and grew since the last delta, and stands in the list of those.
+    pub grown: bool,
 }
 
 impl Cold {
@@ -47,6 +49,7 @@ impl Cold {
             source: NameSource::None,
             state: 0,
             mac,
+            grown: false,
         }
     }
 

@@ -28,7 +28,10 @@ use crate::watcher::packet::{Block, Decoded, Neighbor, Packet, octets_of};
 pub const SHARDS: usize = 1 << table::SHARD_BITS;
 
 /// Packets ahead whose table line is fetched early: enough to hide one memory access each.
-const AHEAD: usize = 16;
+const AHEAD: usize = 24;
+
+/// Packets ahead whose line is looked at, in case that another flow has it: by then it has come.
+const NEXT_AHEAD: usize = 8;
 
 /// The flow stage of one watcher: every `of`-th shard, and an interner.
 pub struct Flows {
@@ -92,6 +95,11 @@ impl Flows {
                 && let Some(shard) = owner(soon)
             {
                 shard.prefetch(soon);
+            }
+            if let Some(next) = packets.get(i.wrapping_add(NEXT_AHEAD))
+                && let Some(shard) = owner(next)
+            {
+                shard.prefetch_next(next);
             }
             while let Some(neighbor) = neighbors.next_if(|n| n.frame <= packet.frame) {
                 self.neighbor(block, neighbor, &mut observations);
@@ -162,9 +170,7 @@ impl Flows {
         neighbor: &Neighbor,
         observations: &mut Vec<crate::observation::Observation>,
     ) {
-        // Any fixed choice will do, as long as one shard hears of one address.
-        let [.., a, b] = octets_of(neighbor.addr);
-        let hash = u64::from(a ^ b) << (u64::BITS - 8);
+        let hash = neighbor_hash(neighbor);
         let Some(shard) = self.shard_of(hash).and_then(|s| self.shards.get_mut(s)) else { return };
         let Some(frame) = block.frames.get(neighbor.frame as usize) else { return };
         let mut out = Outlet {
@@ -191,6 +197,18 @@ impl Flows {
         let watcher = self.me;
         Batch { watcher, block, begin, now, texts, observations, input: 0, counts }
     }
+}
+
+/// Hash of a neighbour: any fixed choice will do, as long as one shard hears of one address.
+pub fn neighbor_hash(neighbor: &Neighbor) -> u64 {
+    let [.., a, b] = octets_of(neighbor.addr);
+    u64::from(a ^ b) << (u64::BITS - 8)
+}
+
+/// The watcher, of so many, that owns the shard of a hash.
+pub fn owner(hash: u64, watchers: usize) -> usize {
+    let shard = (hash >> (u64::BITS - table::SHARD_BITS)) as usize;
+    shard.checked_rem(watchers).unwrap_or(0)
 }
 
 /// The minute of sensor time that frames are in: most of them share it with the one before, so

@@ -13,6 +13,8 @@
 
 #![expect(clippy::doc_markdown, reason = "names of products, not of code")]
 
+use serde::{Deserialize, Serialize};
+
 /// Longest part of a request target that is matched. Model ids and resource names fit; what is
 /// longer is no path of an API.
 pub const MATCH_BYTES_MAX: usize = 1024;
@@ -22,7 +24,7 @@ pub const MATCH_BYTES_MAX: usize = 1024;
 pub const WINDOW_MAX: usize = 512;
 
 /// An API recognised by its grammar. The path itself is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Api {
     /// Whose grammar it is.
     pub family: Family,
@@ -31,7 +33,7 @@ pub struct Api {
 }
 
 /// What a request asks of an API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Act {
     /// Text, image, speech or transcript is made; an agent is sent a message.
     Generate,
@@ -54,7 +56,7 @@ pub enum Act {
 }
 
 /// Generation of the Model Context Protocol, by revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Generation {
     /// Surely MCP, but the revision was not said.
     Unknown,
@@ -70,7 +72,7 @@ pub enum Generation {
 macro_rules! families {
     ($($(#[$doc:meta])* $variant:ident $(($payload:ident))? => $([$($form:tt)+] $id:literal),+;)+) => {
         /// Whose grammar is spoken.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Family {
             $($(#[$doc])* $variant $(($payload))?,)+
         }
@@ -455,10 +457,26 @@ fn path_of(target: &[u8]) -> Option<&[u8]> {
     (path.len() <= MATCH_BYTES_MAX && target.starts_with(b"/")).then_some(path)
 }
 
-/// A cheap look that spares most rows the full match: the last byte.
+/// A cheap look that spares most rows the full match: the last byte, then all that stands behind
+/// the last star, or before the first.
 fn ends_alike(pattern: &str, path: &[u8]) -> bool {
-    let last = pattern.as_bytes().last();
-    last == Some(&b'*') || last == path.last()
+    let pattern = pattern.as_bytes();
+    match pattern.last() {
+        Some(b'*') => {
+            let front = pattern.iter().position(|&b| b == b'*').unwrap_or(0);
+            let front = pattern.get(..front).unwrap_or_default();
+            // A slash in front of the stars may be the path's end.
+            path.starts_with(front.strip_suffix(b"/").unwrap_or(front))
+        }
+        last if last != path.last() => false,
+        _ => {
+            let star = pattern.iter().rposition(|&b| b == b'*');
+            let tail = pattern.get(star.map_or(0, |at| at.saturating_add(1))..);
+            // Behind leading stars the path may be all of the tail.
+            let tail = tail.unwrap_or_default();
+            path.ends_with(tail) || tail.strip_prefix(b"/") == Some(path)
+        }
+    }
 }
 
 /// Matches by segments, from the last one: `**` in front or behind (not both) stands for any

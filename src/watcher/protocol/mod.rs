@@ -9,6 +9,8 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Direction, MacAddr};
 use crate::watcher::wire::ParseError;
 
@@ -73,7 +75,7 @@ pub trait DatagramParser {
 }
 
 /// The protocols that can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// TLS over TCP.
     Tls,
@@ -119,6 +121,8 @@ pub enum Metadata<'a> {
         /// Wire value, RFC 8446 §4.1.3.
         version: u16,
     },
+    /// The connection id that a QUIC server chose for itself.
+    QuicServerId(&'a [u8]),
     /// A name in a server certificate in clear (TLS ≤ 1.2): subjectAltName dNSName first, else CN.
     CertificateName(&'a [u8]),
     /// A question in a query message.
@@ -184,7 +188,7 @@ pub enum Metadata<'a> {
 }
 
 /// Where a ClientHello came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HelloTransport {
     /// TLS over TCP.
     Tls,
@@ -226,7 +230,7 @@ impl ClientHello<'_> {
 }
 
 /// Clear facts of the outer ECH extension (RFC 9849 §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EchOuter {
     /// config_id.
     pub config_id: u8,
@@ -265,7 +269,7 @@ pub struct LocalName<'a> {
 }
 
 /// How the name of an HTTP request was said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HostSource {
     /// Host header field.
     Host,
@@ -341,7 +345,7 @@ pub struct DhcpMessage<'a> {
 }
 
 /// Where an account name stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AccountSource {
     /// Kerberos cname.
     Kerberos,

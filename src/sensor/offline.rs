@@ -1,4 +1,4 @@
-//! Wires the roles into one run: the only threads and channels.
+//! Files: reader, watchers and recorder as threads of one process.
 //!
 //! ```text
 //! reader ──blocks──▶ every watcher          (bounded: blocks go back when all are done)
