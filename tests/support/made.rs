@@ -21,7 +21,7 @@ use shadowtap::recorder::store::rows::{
     SessionSpan, Text, Usage,
 };
 use shadowtap::recorder::store::{Options, Store};
-use shadowtap::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
+use shadowtap::recorder::words::{ClientClass, Disposition, EvidenceKind, Level};
 use shadowtap::types::{Endpoint, MacAddr, Realm, Timestamp};
 
 const S: u64 = Timestamp::SECOND;
