@@ -110,8 +110,12 @@ pub struct FindingView {
 pub struct Heartbeat {
     /// Version of this format.
     pub schema: u32,
-    /// `heartbeat`.
+    /// `health`.
     pub kind: String,
+    /// `heartbeat`.
+    pub event: String,
+    /// Unlike every other.
+    pub event_id: String,
     /// Name of the sensor.
     pub sensor_id: String,
     /// Start of this run: numbers begin anew with it.
@@ -120,6 +124,10 @@ pub struct Heartbeat {
     pub number: u64,
     /// Sensor time.
     pub ts: String,
+    /// 0.
+    pub severity: u8,
+    /// One line for a person.
+    pub title: String,
     /// Seconds to the next one.
     pub every_s: u64,
     /// `ok` or `degraded`.
@@ -137,8 +145,10 @@ pub struct Heartbeat {
 pub struct MirrorEvent {
     /// Version of this format.
     pub schema: u32,
-    /// `mirror_degraded` or `mirror_restored`.
+    /// `health`.
     pub kind: String,
+    /// `mirror_degraded` or `mirror_restored`.
+    pub event: String,
     /// Unlike every other.
     pub event_id: String,
     /// Name of the sensor.

@@ -1,11 +1,13 @@
 //! One file a command: arguments to one action, no logic of its own.
 
 pub mod config;
+pub mod dist;
 pub mod doctor;
 pub mod evidence;
 pub mod lookup;
 pub mod policy;
 pub mod scan;
+pub mod sinks;
 pub mod top;
 pub mod watch;
 
@@ -58,6 +60,14 @@ pub enum Command {
     /// Confines itself as watchers are and tries every way out.
     #[command(hide = true)]
     InternalEscape,
+    /// Writes man pages; for packages.
+    #[command(hide = true)]
+    InternalManuals(dist::ManualArgs),
+    /// Writes completions; for packages.
+    #[command(hide = true)]
+    InternalCompletions(dist::CompletionArgs),
+    /// Say who gets the alerts, try it, deliver, and see what did not arrive.
+    Sinks(sinks::SinksArgs),
 }
 
 /// Say which service host names belong to.
@@ -104,6 +114,9 @@ pub fn run(cli: &Cli) -> u8 {
         Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),
         Command::InternalRecorder => watch::part(crate::sensor::live::RECORDER),
         Command::InternalEscape => watch::escape(),
+        Command::InternalManuals(args) => dist::manuals(args),
+        Command::InternalCompletions(args) => dist::completions(args),
+        Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(code) => code,
@@ -134,8 +147,10 @@ fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     for host in &args.hosts {
         if host == "-" {
-            for line in io::stdin().lock().lines() {
-                lookup::lookup_lines(&catalogue, [line?], &mut out)?;
+            // Line by line as octets: one that is no text must not end the others.
+            for line in io::stdin().lock().split(b'\n') {
+                let line = line?;
+                lookup::lookup_lines(&catalogue, [String::from_utf8_lossy(&line)], &mut out)?;
             }
         } else {
             lookup::lookup_lines(&catalogue, [host], &mut out)?;

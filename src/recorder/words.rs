@@ -148,6 +148,14 @@ impl Level {
     }
 }
 
+impl Role {
+    /// Hosts that a person or program works with: traffic to them can count as use. Scripts,
+    /// pictures and measurements never open a session.
+    pub fn opens_session(self) -> bool {
+        matches!(self, Role::Chat | Role::Api | Role::Upload | Role::Voice)
+    }
+}
+
 impl Disposition {
     /// `true` for what nobody approved: forbidden and unreviewed.
     pub fn unapproved(self) -> bool {

@@ -6,6 +6,7 @@
 //! Limits: one writer; [`Options::size_max_bytes`] and [`Retention`] by default.
 //! Source: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>.
 
+mod alerts;
 mod error;
 mod file;
 mod outbox;
@@ -17,10 +18,10 @@ mod sql;
 mod write;
 
 pub use error::Error;
-pub use outbox::OutboxRow;
+pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
-    Answers, CandidateLine, CoverageLine, Group, Judged, Revision, Scope, SeenBy, ServiceLine,
-    Summary, Totals,
+    Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,
+    ServiceLine, Summary, Totals,
 };
 pub use retention::{Retained, Retention};
 
@@ -152,6 +153,17 @@ impl Store {
     /// As [`Store::commit_input`]: all of the batch or nothing.
     pub fn append(&mut self, epoch: &InputRow, rows: &InputRows) -> Result<Committed, Error> {
         self.write(epoch, rows, write::Mode::Add)
+    }
+
+    /// Tells at once what waits for the end of its day: no more comes. Returns how many alerts
+    /// that makes.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn flush_alerts(&mut self) -> Result<u64, Error> {
+        self.ready()?;
+        let outcome = write::flush(&mut self.answers.conn, &self.options.rules);
+        self.judge(outcome)
     }
 
     /// Forgets what is older than its table's days before `now`, then the oldest detail until the

@@ -141,6 +141,19 @@ pub struct CoverageLine {
     pub of: Option<(Text, u64)>,
 }
 
+/// One device and what hides its traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenLine {
+    /// Who, by the address that was seen.
+    pub actor: Arc<Actor>,
+    /// Security edge, relay or tunnel by its name.
+    pub behind: Text,
+    /// `security-edge`, `relay` or `tunnel`.
+    pub kind: Text,
+    /// Volume and time; devices and sessions are not counted here.
+    pub totals: Totals,
+}
+
 /// One user of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenBy {
@@ -190,6 +203,34 @@ pub struct Revision {
 }
 
 impl Answers {
+    /// `true` if the store holds an input from its first frame to its last, no frame left out.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn holds_whole(&self, key: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM input WHERE key = ?1 AND NOT EXISTS
+                       (SELECT 1 FROM coverage c
+                        WHERE c.input = input.id AND c.name = 'frames_not_selected'))";
+        Ok(self.conn.query_row(sql, [key], |r| r.get(0))?)
+    }
+
+    /// The time by which rows are old: that of the newest input, or of the one before if the newest
+    /// alone lies more than a month ahead, as a capture with a wrong clock does.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn trusted_time(&self) -> Result<Timestamp, Error> {
+        const MONTH: u64 = 31 * 86_400 * Timestamp::SECOND;
+        let mut last =
+            self.conn.prepare("SELECT last_time FROM input ORDER BY last_time DESC LIMIT 2")?;
+        let times = last.query_map([], |r| r.get(0))?.collect::<Result<Vec<Timestamp>, _>>()?;
+        Ok(match times.as_slice() {
+            [newest, before] if newest.since(*before) > MONTH => *before,
+            [newest, ..] => *newest,
+            [] => Timestamp::default(),
+        })
+    }
+
     /// The four groups with their services and totals.
     ///
     /// # Errors
@@ -421,6 +462,35 @@ impl Answers {
             of: of.as_ref().map(|of| (of.clone(), counts.get(of).copied().unwrap_or(0))),
         };
         Ok(rows.iter().map(line).collect())
+    }
+
+    /// Devices whose traffic goes where nobody can look, by volume, the most first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn hidden(&self, scope: &Scope) -> Result<Vec<HiddenLine>, Error> {
+        let sql = format!(
+            "SELECT a.realm, a.addr, a.mac, a.host_name, w.word, h.kind,
+                    h.up, h.down, h.flows, h.first_seen, h.last_seen
+             FROM (SELECT actor, behind, max(kind) AS kind, sum(bytes_up) AS up,
+                          sum(bytes_down) AS down, sum(flows) AS flows,
+                          min(first_seen) AS first_seen, max(last_seen) AS last_seen
+                   FROM hidden
+                   WHERE {OF_INPUTS} AND last_seen >= :from AND first_seen <= :to
+                   GROUP BY actor, behind) h
+             JOIN actor a ON a.id = h.actor JOIN word w ON w.id = h.behind
+             ORDER BY h.up + h.down DESC, a.realm, a.addr, a.mac, w.word"
+        );
+        let (from, to) = scope.span(1);
+        let values = named_params! { ":inputs": scope.keys()?, ":from": from, ":to": to };
+        self.all(&sql, values, |r| {
+            Ok(HiddenLine {
+                actor: Arc::new(read_actor(r, 0)?),
+                behind: r.get(4)?,
+                kind: r.get(5)?,
+                totals: read_volume(r, 6)?,
+            })
+        })
     }
 
     /// Every input of a scope, by time of its first frame.

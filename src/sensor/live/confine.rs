@@ -117,7 +117,7 @@ pub fn watcher_before_threads() -> Result<Vec<String>, Refused> {
         become_nobody()?;
     }
     drop_capabilities()?;
-    landlock(&[], &[])
+    landlock(&[], &[], false)
 }
 
 /// Second half: from here on only [`NEEDED`] calls work, in all threads.
@@ -141,14 +141,14 @@ pub fn watcher_with_threads() -> Result<(), Refused> {
 }
 
 /// The recorder: it reads what it is told to and writes into few folders, but runs no program and
-/// has no capability.
+/// has no capability. It connects to nobody unless sinks do.
 ///
 /// # Errors
 /// If a right stays that should be gone.
-pub fn recorder(writable: &[&Path]) -> Result<Vec<String>, Refused> {
+pub fn recorder(writable: &[&Path], network: bool) -> Result<Vec<String>, Refused> {
     common()?;
     drop_capabilities()?;
-    let missing = landlock(&[Path::new("/")], writable)?;
+    let missing = landlock(&[Path::new("/")], writable, network)?;
     let rules = NEVER.iter().map(|&c| (c, Vec::new())).collect();
     let eperm = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     apply(rules, SeccompAction::Allow, eperm)?;
@@ -189,12 +189,13 @@ fn drop_capabilities() -> Result<(), Refused> {
 
 /// Only what lies below `readable` can be read, only what lies below `writable` written; nothing
 /// can be connected or listened to.
-fn landlock(readable: &[&Path], writable: &[&Path]) -> Result<Vec<String>, Refused> {
+fn landlock(readable: &[&Path], writable: &[&Path], network: bool) -> Result<Vec<String>, Refused> {
     let told = |e: &dyn std::fmt::Display| Refused(format!("Landlock: {e}"));
     let all = AccessFs::from_all(LANDLOCK);
-    let mut rules = Ruleset::default()
-        .handle_access(all)
-        .and_then(|r| r.handle_access(AccessNet::from_all(LANDLOCK)))
+    let files = Ruleset::default().handle_access(all).map_err(|e| told(&e))?;
+    let handled =
+        if network { Ok(files) } else { files.handle_access(AccessNet::from_all(LANDLOCK)) };
+    let mut rules = handled
         .and_then(|r| r.scope(Scope::from_all(LANDLOCK)))
         .and_then(Ruleset::create)
         .map_err(|e| told(&e))?;

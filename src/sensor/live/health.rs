@@ -155,7 +155,8 @@ impl Health {
         let healed = format!("no longer so: {means}");
         Event(MirrorEvent {
             schema: SCHEMA,
-            kind: if broke { "mirror_degraded" } else { "mirror_restored" }.to_owned(),
+            kind: "health".to_owned(),
+            event: if broke { "mirror_degraded" } else { "mirror_restored" }.to_owned(),
             event_id: format!("{}-{}-mirror-{}", self.sensor, self.epoch.seconds(), self.number),
             sensor_id: self.sensor.clone(),
             interface: interface.to_owned(),
@@ -254,7 +255,7 @@ mod tests {
         let mut health = Health::new(&setup, 60);
         let at = |minute: u64| Timestamp(minute * 60 * Timestamp::SECOND);
         let told = |events: Vec<Event>| -> Vec<(String, String)> {
-            events.into_iter().map(|e| (e.0.kind, e.0.reason)).collect()
+            events.into_iter().map(|e| (e.0.event, e.0.reason)).collect()
         };
         let word = |kind: &str, reason: &str| vec![(kind.to_owned(), reason.to_owned())];
         health.pulse(&pulse(8_000, office(8_000)));

@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,14 +29,15 @@ use super::totals::LiveTotals;
 use crate::answer::live::{Heartbeat, SCHEMA, Snapshot, fill};
 use crate::answer::{json, mirror, summary};
 use crate::config::{Config, Flag};
-use crate::courier::live::{Done, TASKS_MAX, Task};
-use crate::courier::{Sink, sinks::jsonl::JsonLines};
+use crate::courier::settings::{SinkSettings, Target};
+use crate::courier::sinks::file::Lines;
+use crate::courier::{self, Sink};
 use crate::observation::Batch;
 use crate::recorder::alert::rfc3339;
 use crate::recorder::desk::{Desk, Rulebook};
 use crate::recorder::identity::Directory;
 use crate::recorder::store::rows::{InputRow, InputRows, Text};
-use crate::recorder::store::{Scope, Store};
+use crate::recorder::store::{Outbox, OutboxRow, Scope, Store};
 use crate::types::Timestamp;
 use crate::watcher::capture::live::wall;
 
@@ -60,9 +62,6 @@ const RETAIN: u64 = 3_600 * Timestamp::SECOND;
 
 /// How long the recorder waits for messages before it looks at the time.
 const WAIT: Duration = Duration::from_millis(50);
-
-/// Alerts handed to the courier at a time.
-const ALERTS_MAX: usize = 256;
 
 /// How long the last alerts may take to be delivered.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -107,14 +106,9 @@ struct Recorder {
     came: (Sender<Came>, Receiver<Came>),
     totals: LiveTotals,
     health: Health,
-    tasks: tokio::sync::mpsc::Sender<Task>,
-    done: Receiver<Done>,
-    courier: Option<std::thread::JoinHandle<io::Result<()>>>,
-    sink: Option<String>,
-    /// Outbox rows handed to the courier, and those it has delivered.
-    handed_seq: u64,
-    delivered_seq: u64,
-    in_flight: bool,
+    couriers: Couriers,
+    /// Where the store lies that is only there for the sinks.
+    passing: Option<PathBuf>,
     pending: VecDeque<(InputRow, InputRows)>,
     store_trouble: Option<String>,
     now: Timestamp,
@@ -125,37 +119,38 @@ struct Recorder {
     second: Timestamp,
     beat: Timestamp,
     beats: u64,
-    views: usize,
     failed: bool,
 }
 
 impl Recorder {
     fn new(setup: RecorderSetup) -> anyhow::Result<Self> {
         let (config, rules) = load(&setup)?;
-        let store = match setup.store.as_ref().or(config.store.file.as_ref()) {
-            Some(path) => Store::open(path, config.store_options())
+        let kept = setup.store.clone().or_else(|| config.store.file.clone());
+        let has_sinks = setup.alerts.is_some() || !config.sinks.is_empty();
+        // Sinks read the outbox beside its writer, so it has to be a file while the run lasts.
+        let passing = match (&kept, &setup.socket) {
+            (None, Some(socket)) if has_sinks => Some(socket.with_extension("outbox")),
+            _ => None,
+        };
+        let file = kept.or_else(|| passing.clone());
+        let options = config
+            .store_options(passing.is_none() && file.is_some(), !rules.policy.rules().is_empty());
+        let store = match &file {
+            Some(path) => Store::open(path, options)
                 .with_context(|| format!("cannot open the store {}", path.display()))?,
-            None => Store::open_memory(config.store_options())?,
+            None => Store::open_memory(options)?,
         };
         for aside in store.opened().moved_aside.iter().chain(&store.opened().backup) {
             eprintln!("shadowtap: the store of before lies at {}", aside.display());
         }
-        let sink = sink(&setup)?;
         let views = setup.socket.as_deref().map(listen).transpose()?;
-        let name = sink.as_ref().map(|s| s.name().to_owned());
-        let (tasks, taken) = tokio::sync::mpsc::channel(TASKS_MAX);
-        let (tell, done) = unbounded();
-        let tell = move |d| {
-            let _ = tell.send(d);
-        };
         let writable = writable(&setup, &config);
         let folders: Vec<&Path> = writable.iter().map(PathBuf::as_path).collect();
-        for missing in confine::recorder(&folders)? {
+        let network = config.sinks.iter().any(|s| !matches!(s.target, Target::File { .. }));
+        for missing in confine::recorder(&folders, network)? {
             eprintln!("shadowtap: {missing}");
         }
-        let courier = std::thread::Builder::new()
-            .name("courier".to_owned())
-            .spawn(move || crate::courier::live::run(sink, views, taken, tell))?;
+        let couriers = Couriers::start(&setup, &config, file.as_deref(), views)?;
         let mut desk = Desk::new(rules.clone());
         desk.captures(setup.interfaces.iter().map(|n| Text::from(n.as_str())).collect());
         let directory = Arc::new(Directory::default());
@@ -163,7 +158,6 @@ impl Recorder {
         if let Ok(flows) = store.answers().open_flows(wall()) {
             desk.carry(flows);
         }
-        let cursor = name.as_deref().map_or(Ok(0), |n| store.cursor(n))?;
         let epoch = setup.epoch;
         let health = Health::new(&setup, config.sensor.check_s);
         Ok(Self {
@@ -177,13 +171,8 @@ impl Recorder {
             lanes: Vec::new(),
             came: bounded(QUEUE_MAX),
             health,
-            tasks,
-            done,
-            courier: Some(courier),
-            sink: name,
-            handed_seq: cursor,
-            delivered_seq: cursor,
-            in_flight: false,
+            couriers,
+            passing,
             pending: VecDeque::new(),
             store_trouble: None,
             now: epoch,
@@ -194,7 +183,6 @@ impl Recorder {
             second: epoch,
             beat: epoch,
             beats: 0,
-            views: 0,
             failed: false,
         })
     }
@@ -353,14 +341,11 @@ impl Recorder {
     /// What the passing of time asks for.
     fn tick(&mut self, control: &OwnedFd) {
         let now = wall();
-        while let Ok(done) = self.done.try_recv() {
-            self.came_back(done);
-        }
+        self.failed |= self.couriers.trouble();
         let since = now.since(self.committed);
         if since >= COMMIT || (self.desk.is_urgent() && since >= COMMIT_URGENT) {
             self.commit(now, false);
         }
-        self.alerts();
         if now.since(self.retained) >= RETAIN {
             self.retained = now;
             if let Err(error) = self.store.retain(self.now) {
@@ -374,7 +359,7 @@ impl Recorder {
             if self.setup.doctor_s == 0 {
                 self.check(now);
             }
-            if self.views > 0 {
+            if self.couriers.views() > 0 {
                 self.snapshot();
             }
         }
@@ -462,62 +447,38 @@ impl Recorder {
         self.store_trouble = Some(what.to_owned());
     }
 
-    /// Hands the next alerts to the courier, a batch at a time.
-    fn alerts(&mut self) {
-        if self.sink.is_none() || self.in_flight {
-            return;
-        }
-        let batch = self.store.outbox_after(self.handed_seq, ALERTS_MAX).unwrap_or_default();
-        let Some(last) = batch.last().map(|r| r.seq) else { return };
-        if self.tasks.try_send(Task::Alerts(batch)).is_ok() {
-            self.handed_seq = last;
-            self.in_flight = true;
-        }
-    }
-
-    fn came_back(&mut self, done: Done) {
-        match done {
-            Done::Delivered(seq) => {
-                self.in_flight = false;
-                self.delivered_seq = self.delivered_seq.max(seq);
-                if let Some(sink) = &self.sink
-                    && let Err(error) = self.store.set_cursor(sink, self.delivered_seq)
-                {
-                    self.trouble(&error.to_string());
-                }
-            }
-            Done::Failed(error) => {
-                self.in_flight = false;
-                self.failed = true;
-                eprintln!("shadowtap: {error}");
-                self.handed_seq = self.delivered_seq;
-            }
-            Done::Views(views) => self.views = views,
-        }
-    }
-
+    /// A sign of life to every sink, as an event like any other.
     fn heartbeat(&mut self, now: Timestamp) {
         self.beats += 1;
-        if self.sink.is_none() {
+        if !self.couriers.any() {
             return;
         }
         let degraded = self.health.degraded();
         let (frames, lost) = self.totals.frames_and_lost();
+        let (sensor, epoch) = (&self.setup.sensor, self.setup.epoch);
+        let event_id = format!("{sensor}-{}-heartbeat-{}", epoch.seconds(), self.beats);
         let beat = Heartbeat {
             schema: SCHEMA,
-            kind: "heartbeat".to_owned(),
-            sensor_id: self.setup.sensor.clone(),
-            since: rfc3339(self.setup.epoch),
+            kind: "health".to_owned(),
+            event: "heartbeat".to_owned(),
+            event_id: event_id.clone(),
+            sensor_id: sensor.clone(),
+            since: rfc3339(epoch),
             number: self.beats,
             ts: rfc3339(now),
+            severity: 0,
             every_s: self.config.sensor.heartbeat_s,
+            title: format!("{sensor} lives: {frames} frames, {lost} not read"),
             state: if degraded.is_empty() { "ok" } else { "degraded" }.to_owned(),
             degraded,
             frames,
             lost,
         };
-        let line = serde_json::to_string(&beat).unwrap_or_default();
-        let _ = self.tasks.try_send(Task::Heartbeat(line));
+        let payload = serde_json::to_string(&beat).unwrap_or_default();
+        let row = OutboxRow { seq: 0, event_id, time: now, severity: 0, payload };
+        if let Err(error) = self.store.post(&row) {
+            self.trouble(&error.to_string());
+        }
     }
 
     fn snapshot(&mut self) {
@@ -537,7 +498,7 @@ impl Recorder {
         if filled.is_ok()
             && let Ok(line) = serde_json::to_string(&snapshot)
         {
-            let _ = self.tasks.try_send(Task::Snapshot(line));
+            self.couriers.show(line);
         }
     }
 
@@ -556,8 +517,11 @@ impl Recorder {
         if !self.pending.is_empty() {
             self.commit(wall(), true);
         }
+        if let Err(error) = self.store.flush_alerts() {
+            self.trouble(&error.to_string());
+        }
         self.heartbeat(wall());
-        self.last_alerts();
+        self.failed |= self.couriers.stop();
         let totals = self.totals.stats(&self.setup, self.now.since(self.first));
         if let Some(path) = &self.setup.stats {
             let mut out = writer(path)?;
@@ -586,31 +550,17 @@ impl Recorder {
         if !self.setup.quiet {
             eprintln!("shadowtap: {}", self.totals.sentence());
         }
-        drop(self.tasks);
-        if let Some(courier) = self.courier.take() {
-            let _ = courier.join();
+        if let Some(store) = &self.passing {
+            for end in ["", "-wal", "-shm", ".lock"] {
+                let mut name = store.clone().into_os_string();
+                name.push(end);
+                let _ = std::fs::remove_file(name);
+            }
         }
         if let Some(socket) = &self.setup.socket {
             let _ = std::fs::remove_file(socket);
         }
         Ok(u8::from(self.failed))
-    }
-
-    fn last_alerts(&mut self) {
-        while self.sink.is_some() {
-            self.alerts();
-            if !self.in_flight {
-                return;
-            }
-            match self.done.recv_timeout(PATIENCE) {
-                Ok(done @ Done::Failed(_)) => {
-                    self.came_back(done);
-                    return;
-                }
-                Ok(done) => self.came_back(done),
-                Err(_) => return,
-            }
-        }
     }
 
     /// `doctor`: what the mirror showed, a line each.
@@ -658,15 +608,127 @@ fn load(setup: &RecorderSetup) -> anyhow::Result<(Config, Rulebook)> {
     Ok((config, rules))
 }
 
-fn sink(setup: &RecorderSetup) -> anyhow::Result<Option<Box<dyn Sink + Send>>> {
-    Ok(match &setup.alerts {
-        None => None,
-        Some(path) if path.as_os_str() == "-" => Some(Box::new(JsonLines::stdout())),
-        Some(path) => {
-            let lines = JsonLines::append(path);
-            Some(Box::new(lines.with_context(|| format!("cannot write {}", path.display()))?))
+/// Who carries alerts and snapshots: a thread each, so that none waits for another.
+struct Couriers {
+    stop: tokio::sync::watch::Sender<bool>,
+    snapshots: tokio::sync::watch::Sender<String>,
+    views: Arc<AtomicUsize>,
+    sinks: usize,
+    /// What a courier ended with.
+    ended: Receiver<Result<(), String>>,
+}
+
+impl Couriers {
+    fn start(
+        setup: &RecorderSetup,
+        config: &Config,
+        store: Option<&Path>,
+        views: Option<UnixListener>,
+    ) -> anyhow::Result<Self> {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (snapshots, shown) = tokio::sync::watch::channel(String::new());
+        let (tell, ended) = unbounded();
+        let (ready, readiness) = bounded(1);
+        let looking = Arc::new(AtomicUsize::new(0));
+        if let Some(views) = views {
+            let count = looking.clone();
+            let count = move |n| count.store(n, Ordering::Relaxed);
+            std::thread::Builder::new()
+                .name("views".to_owned())
+                .spawn(move || courier::live::show(views, shown, count))?;
         }
-    })
+        let lines = setup.alerts.iter().map(|p| Receiving::Lines(p.clone()));
+        let sinks: Vec<Receiving> =
+            lines.chain(config.sinks.iter().cloned().map(Receiving::Settings)).collect();
+        let count = if store.is_some() { sinks.len() } else { 0 };
+        for (sink, store) in sinks.into_iter().zip(std::iter::repeat(store)) {
+            let Some(store) = store.map(Path::to_owned) else { break };
+            let (tell, ready, stopped) = (tell.clone(), ready.clone(), stopped.clone());
+            std::thread::Builder::new().name("sink".to_owned()).spawn(move || {
+                let opened = sink.open().and_then(|sink| {
+                    let outbox = Outbox::open(&store).map_err(|e| e.to_string())?;
+                    Ok((sink, outbox))
+                });
+                let (mut sink, outbox) = match opened {
+                    Ok(opened) => opened,
+                    Err(why) => return drop(ready.send(Err(why))),
+                };
+                let _ = ready.send(Ok(()));
+                drop(ready);
+                let outcome = courier::runtime().map_err(|e| e.to_string()).and_then(|runtime| {
+                    let serving = courier::serve(&outbox, &mut *sink, stopped);
+                    runtime.block_on(serving).map_err(|e| e.to_string())
+                });
+                let _ = tell.send(outcome);
+            })?;
+            readiness
+                .recv()
+                .unwrap_or_else(|e| Err(e.to_string()))
+                .map_err(|why| anyhow::anyhow!("alerts: {why}"))?;
+        }
+        Ok(Self { stop, snapshots, views: looking, sinks: count, ended })
+    }
+
+    fn any(&self) -> bool {
+        self.sinks > 0
+    }
+
+    fn views(&self) -> usize {
+        self.views.load(Ordering::Relaxed)
+    }
+
+    fn show(&self, snapshot: String) {
+        let _ = self.snapshots.send(snapshot);
+    }
+
+    /// A courier ended that should not have.
+    fn trouble(&mut self) -> bool {
+        let mut failed = false;
+        while let Ok(outcome) = self.ended.try_recv() {
+            self.sinks = self.sinks.saturating_sub(1);
+            failed = true;
+            eprintln!("shadowtap: alerts: {}", outcome.err().unwrap_or_default());
+        }
+        failed
+    }
+
+    /// Lets them deliver what is there; `true` if one could not in time. What is not delivered
+    /// stays in the outbox.
+    fn stop(&mut self) -> bool {
+        let _ = self.stop.send(true);
+        let mut failed = false;
+        while self.sinks > 0 {
+            self.sinks -= 1;
+            match self.ended.recv_timeout(PATIENCE) {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => {
+                    failed = true;
+                    eprintln!("shadowtap: alerts: {why}");
+                }
+                Err(_) => return true,
+            }
+        }
+        failed
+    }
+}
+
+/// A sink before it is opened, in the thread that serves it.
+enum Receiving {
+    Lines(PathBuf),
+    Settings(SinkSettings),
+}
+
+impl Receiving {
+    fn open(self) -> Result<Box<dyn Sink>, String> {
+        match self {
+            Receiving::Lines(path) if path.as_os_str() == "-" => Ok(Box::new(Lines::stdout())),
+            Receiving::Lines(path) => match Lines::append(&path) {
+                Ok(lines) => Ok(Box::new(lines)),
+                Err(e) => Err(format!("cannot write {}: {e}", path.display())),
+            },
+            Receiving::Settings(settings) => settings.sink(),
+        }
+    }
 }
 
 /// Where views attach: for the owner alone.
@@ -689,11 +751,21 @@ fn writable(setup: &RecorderSetup, config: &Config) -> Vec<PathBuf> {
         setup.stats.as_ref(),
         setup.socket.as_ref(),
     ];
+    let sinks = config.sinks.iter().filter_map(|s| match &s.target {
+        Target::File { path, .. } => Some(path),
+        _ => None,
+    });
     let folder = |file: &PathBuf| {
         let whole = std::path::absolute(file).unwrap_or_else(|_| file.clone());
         whole.parent().map(Path::to_owned)
     };
-    files.into_iter().flatten().filter(|f| f.as_os_str() != "-").filter_map(folder).collect()
+    files
+        .into_iter()
+        .flatten()
+        .chain(sinks)
+        .filter(|f| f.as_os_str() != "-")
+        .filter_map(folder)
+        .collect()
 }
 
 fn writer(path: &PathBuf) -> anyhow::Result<Box<dyn Write>> {

@@ -31,7 +31,7 @@ use crate::watcher::capture::filter::Filter;
 use crate::watcher::capture::live::{Arrived, LiveSource};
 use crate::watcher::capture::ring::Ring;
 use crate::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Exclude, Stitcher};
-use crate::watcher::flow::{Flows, Limits, neighbor_hash, owner};
+use crate::watcher::flow::{Flows, Limits, SHARDS, neighbor_hash, owner};
 use crate::watcher::mirror::Mirror;
 use crate::watcher::packet::{Block, Chunk, Decoded, Frame, Neighbor, Packet};
 use crate::watcher::shed::Shed;
@@ -248,10 +248,17 @@ impl Worker {
             let batch = self.flows.block(&handed.block, &handed.decoded);
             self.tell(batch)?;
         }
-        let index = block.index.saturating_add(1);
-        let last = self.flows.finish(index, block.now);
-        self.tell(last)?;
-        self.pulse(block.now, true)
+        let end =
+            Block { index: block.index.saturating_add(1), now: block.now, ..Block::default() };
+        for shard in (self.me..SHARDS).step_by(self.workers.max(1)) {
+            let mut over = false;
+            while !over {
+                let batch;
+                (batch, over) = self.flows.finish(shard, &end);
+                self.tell(batch)?;
+            }
+        }
+        self.pulse(end.now, true)
     }
 
     fn take_orders(&mut self) {
@@ -354,6 +361,7 @@ impl Worker {
     fn tell(&mut self, mut batch: Batch) -> io::Result<()> {
         if batch.observations.is_empty()
             && batch.texts.is_empty()
+            && batch.counts.is_empty()
             && batch.now.since(self.told) < SILENCE
         {
             return Ok(());
@@ -362,11 +370,17 @@ impl Worker {
         batch.watcher = self.me;
         while batch.observations.len() > OBSERVATIONS_MAX {
             let rest = batch.observations.split_off(OBSERVATIONS_MAX);
-            let next = Batch { observations: rest, texts: Vec::new(), ..batch };
-            let texts = std::mem::take(&mut batch.texts);
-            let observations = std::mem::take(&mut batch.observations);
-            self.to.send(&FromWatcher::Batch(Batch { observations, texts, ..batch }))?;
-            batch = next;
+            let next = Batch {
+                observations: rest,
+                texts: Vec::new(),
+                counts: Vec::new(),
+                watcher: batch.watcher,
+                block: batch.block,
+                begin: batch.begin,
+                now: batch.now,
+                input: batch.input,
+            };
+            self.to.send(&FromWatcher::Batch(std::mem::replace(&mut batch, next)))?;
         }
         self.to.send(&FromWatcher::Batch(batch))
     }
