@@ -6,7 +6,7 @@ SHELL := /bin/bash
 SHADOWTAP := target/release/shadowtap
 CAPTURE := fixtures/office/office.pcap.zst
 
-.PHONY: help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench fuzz picture
+.PHONY: dist help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench fuzz picture
 
 help: ## this list
 	@echo "shadowtap: which AI services are used on a network that nobody approved, by whom, how much"
@@ -61,6 +61,10 @@ notices: ## the generated pages are up to date: third-party notices, code map (s
 
 fuzz: ## a minute of fuzzing a target (scripts/fuzz SECONDS TARGET: more of one)
 	@scripts/fuzz
+
+dist: build ## the release binary, man pages, completions and a .deb in dist/; tried out (root)
+	@packaging/build.sh $(SHADOWTAP)
+	@packaging/test.sh dist/shadowtap_*.deb
 
 bench: deps ## Criterion benches of the stages
 	cargo bench --locked

@@ -28,7 +28,7 @@ getent passwd shadowtap >/dev/null && ok "the service has a user of its own"
 man --local-file /usr/share/man/man1/shadowtap-watch.1.gz >/dev/null 2>&1 || gzip -t /usr/share/man/man1/shadowtap-watch.1.gz
 bash -n /usr/share/bash-completion/completions/shadowtap
 ok "man pages and completions are there"
-shadowtap config check --config /etc/shadowtap/shadowtap.toml >/dev/null
+shadowtap config check /etc/shadowtap/shadowtap.toml >/dev/null
 ok "the configuration of the package holds"
 if command -v systemd-analyze >/dev/null; then
     systemd-analyze verify --man=no /lib/systemd/system/shadowtap.service && ok "the unit holds"

@@ -42,7 +42,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     options.recorder = RecorderSetup {
         config: args.config.clone(),
         // What it sees is nobody's business, whatever the configuration says.
-        flags: vec![("doctor".to_owned(), "store.file".to_owned(), "\"\"".to_owned())],
+        flags: vec![("doctor".to_owned(), "store.file".to_owned(), String::new())],
         quiet: true,
         doctor_s: args.seconds,
         ..options.recorder

@@ -244,7 +244,7 @@ fn expression(args: &WatchArgs) -> anyhow::Result<Option<String>> {
 }
 
 fn flags(args: &WatchArgs) -> Vec<Flag> {
-    let path = |p: &PathBuf| format!("{:?}", p.to_string_lossy());
+    let path = |p: &PathBuf| p.to_string_lossy().into_owned();
     let given = [
         ("--policy", "policy.file", args.policy.as_ref().map(path)),
         ("--signatures", "signatures.dir", args.signatures.as_ref().map(path)),

@@ -16,8 +16,10 @@ use serde_json::Value;
 pub const PORT: &str = "mirror0";
 pub const OTHER: &str = "cable0";
 
-/// Tests with traffic run one after another: they share the machine's cores.
-static ONE: Mutex<()> = Mutex::new(());
+/// Tests that measure run one after another, since they share the machine's cores; those that
+/// mostly wait run one after another beside them.
+static MEASURING: Mutex<()> = Mutex::new(());
+static WAITING: Mutex<()> = Mutex::new(());
 
 /// Why tests with traffic cannot run here, if they cannot.
 pub fn missing() -> Option<String> {
@@ -55,7 +57,9 @@ pub struct Net {
 impl Net {
     /// `None`, and a plain word why, where there can be none.
     pub fn new(test: &str) -> Option<Self> {
-        let alone = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let measures = ["rates", "load", "alert", "equal"].contains(&test);
+        let kind = if measures { &MEASURING } else { &WAITING };
+        let alone = kind.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(why) = missing() {
             eprintln!("{test}: SKIPPED: {why}");
             return None;

@@ -197,7 +197,7 @@ fn signals_reload_print_and_end_without_losing_a_frame() {
         (net.path("alerts.jsonl"), net.path("stats.json"), net.path("p.toml"));
     let rules = |status: &str| {
         format!(
-            "[[policy.rule]]\nservice = \"openai-api\"\nstatus = \"{status}\"\nowner = \"it\"\n\
+            "[[rule]]\nservice = \"openai-api\"\nstatus = \"{status}\"\nowner = \"it\"\n\
              reason = \"test\"\ndecided = 2026-01-01\n"
         )
     };
@@ -218,12 +218,16 @@ fn signals_reload_print_and_end_without_losing_a_frame() {
     talk.use_it(1_500).iter().for_each(|f| sender.send(f));
     std::thread::sleep(2 * SECONDS);
     assert!(alerts(&lines(&alerted), "openai-api").is_empty(), "allowed: {:?}", lines(&alerted));
-    // A good policy, then a broken one, over and over, with traffic on.
+    std::fs::write(&policy, rules("forbidden")).expect("a policy");
+    watch.signal("HUP");
+    watch.wait_for("reloaded: policy", 10 * SECONDS);
+    // The same policy, then a broken one, over and over, with traffic on.
     for round in 0..10 {
         let good = round % 2 == 0;
-        let text =
-            if good { rules("forbidden") } else { "[[policy.rule]]\nnonsense = 1\n".to_owned() };
-        std::fs::write(&policy, text).expect("a policy");
+        let text = if good { rules("forbidden") } else { "[[rule]]\nnonsense = 1\n".to_owned() };
+        let written = policy.with_extension("new");
+        std::fs::write(&written, text).expect("a policy");
+        std::fs::rename(&written, &policy).expect("at once");
         watch.signal("HUP");
         sender.pour(frames.iter().map(Vec::as_slice).take(4_000), 40_000);
     }

@@ -19,6 +19,7 @@ pub mod recorder;
 mod totals;
 pub mod worker;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -202,6 +203,7 @@ struct Part {
 struct Supervisor {
     options: LiveOptions,
     group: u16,
+    opened: Cell<u16>,
     deal: Deal,
     seed: u64,
     ports: Vec<Port>,
@@ -243,6 +245,7 @@ impl Supervisor {
         let mut supervisor = Self {
             options,
             group,
+            opened: Cell::new(0),
             deal,
             seed,
             ports,
@@ -274,7 +277,9 @@ impl Supervisor {
             }
             None => Vec::<Instruction>::new(),
         };
-        let group = self.group.wrapping_add(u16::try_from(at).unwrap_or(0));
+        // The old rings of an interface that came back may still be open in the watchers' process,
+        // and a group is of one interface: each opening has a group of its own.
+        let group = self.group.wrapping_add(self.opened.replace(self.opened.get().wrapping_add(1)));
         let options = RingOptions {
             bytes: self.options.recorder.ring_bytes,
             promiscuous: self.options.promiscuous,
@@ -539,14 +544,16 @@ impl Supervisor {
             }
             if !same {
                 let gap_s = wall().since(since) as f64 / Timestamp::SECOND as f64;
-                self.say(&match (index, was_up, up) {
-                    (None, ..) => format!("{name} is gone; waiting for it"),
-                    (Some(_), true, false) => format!("{name} is down; waiting for it"),
-                    (Some(_), false, true) => {
-                        format!("{name} is back after {gap_s:.1} s, in which nothing was seen")
+                match (index, was_up, up) {
+                    (None, true, _) => self.say(&format!("{name} is gone; waiting for it")),
+                    (Some(_), true, false) => {
+                        self.say(&format!("{name} is down; waiting for it"));
                     }
-                    _ => format!("{name} changed"),
-                });
+                    (Some(_), false, true) => self.say(&format!(
+                        "{name} is back after {gap_s:.1} s, in which nothing was seen"
+                    )),
+                    _ => {}
+                }
             }
             let _ = self.tell_interface(at);
         }

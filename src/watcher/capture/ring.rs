@@ -40,6 +40,9 @@ const RETIRE_MS: u32 = 50;
 /// Octets kept free in front of each frame, where a stripped VLAN tag is put back.
 const TAG: usize = 4;
 
+/// Our mark in a block's status: a reader has begun with it. The kernel looks at its own bit only.
+const TAKEN: u32 = 1 << 28;
+
 /// `ETH_P_ALL`.
 const EVERY_PROTOCOL: u16 = 0x0003;
 
@@ -373,7 +376,7 @@ impl Ring {
 
     /// Gives back the block that an earlier reader did not finish, unread; the frames in it.
     pub fn skip(&mut self) -> u64 {
-        if !self.map.ours(self.next) {
+        if self.map.status(self.next).load(Ordering::Acquire) & TAKEN == 0 {
             return 0;
         }
         let frames = u64::from(u32_at(self.bytes_of(self.next), block::FRAMES));
@@ -395,6 +398,7 @@ impl Ring {
             return None;
         }
         let index = self.next;
+        self.map.status(index).fetch_or(TAKEN, Ordering::Relaxed);
         self.advance();
         {
             // SAFETY: the block is ours and not on loan yet, so this is the only reference to it.
