@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod departments;
 pub mod evidence;
 pub mod export;
+pub mod indicators;
 pub mod json;
 pub mod live;
 pub mod mask;

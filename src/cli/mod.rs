@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod evidence;
 pub mod export;
 pub mod hunt;
+pub mod import;
 pub mod lookup;
 pub mod policy;
 pub mod report;

@@ -66,6 +66,8 @@ pub struct Config {
     pub policy: PolicySource,
     /// Folder that replaces the built-in catalogue.
     pub signatures_dir: Option<PathBuf>,
+    /// File with signatures of one's own, on top of the catalogue.
+    pub signatures_local: Option<PathBuf>,
     /// When a finding becomes an alert.
     pub alerts: Rules,
     /// How many alerts there are.
@@ -279,11 +281,8 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong with the signature files.
     pub fn catalogue(&self) -> Result<Catalogue, ConfigError> {
-        match &self.signatures_dir {
-            Some(dir) => Catalogue::from_dir(dir),
-            None => Catalogue::embedded(),
-        }
-        .map_err(of_catalogue)
+        let (dir, local) = (self.signatures_dir.as_deref(), self.signatures_local.as_deref());
+        Catalogue::with_local(dir, local).map_err(of_catalogue)
     }
 
     /// The services, and what is known of them beyond their hosts.
@@ -296,7 +295,11 @@ impl Config {
             Some(dir) => Risk::from_dir(dir, &catalogue),
             None => Risk::embedded(&catalogue),
         };
-        Ok((catalogue, risk.map_err(of_catalogue)?))
+        let mut risk = risk.map_err(of_catalogue)?;
+        if let Some(local) = &self.signatures_local {
+            risk.take_local(local).map_err(of_catalogue)?;
+        }
+        Ok((catalogue, risk))
     }
 
     /// The decisions, and what is to be told about them.
@@ -400,6 +403,7 @@ impl Reader {
                 inline: Vec::new(),
             },
             signatures_dir: self.path("signatures.dir"),
+            signatures_local: self.path("signatures.local"),
             alert_mode: self.mode(),
             alerts: Rules {
                 first_use: self.flag("alerts.first_use"),

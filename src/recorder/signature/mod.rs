@@ -5,9 +5,11 @@
 //! Never: knows people, flows or policy; holds a vendor's name in code: data is `signatures/`.
 //! Limits: loaded once, read only after that; a lookup allocates nothing.
 
+pub mod bundle;
 pub mod catalog;
 pub mod check;
 pub mod clients;
+pub mod difference;
 pub mod matcher;
 pub mod network;
 pub mod risk;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Catalogue;
+use super::catalog::RawLocal;
 use super::source::{self, CatalogueError, File};
 
 /// Folder of both files, below that of the services.
@@ -132,6 +133,22 @@ impl Risk {
         let mut ours = Self::embedded(&embedded)?;
         ours.facts.retain(|id, _| catalogue.service(id).is_some());
         Ok(ours)
+    }
+
+    /// Takes in what a local file says of services.
+    ///
+    /// # Errors
+    /// Names file and line of the first fact that makes no sense.
+    pub fn take_local(&mut self, local: &Path) -> Result<(), CatalogueError> {
+        let file = source::one(local)?;
+        let raw: RawLocal = file.parse()?;
+        for change in raw.change {
+            for (attribute, fact) in change.risk {
+                self.set(change.service.get_ref(), &attribute, fact)
+                    .map_err(|m| file.error(change.service.span(), m))?;
+            }
+        }
+        Ok(())
     }
 
     /// What is known of a service, by attribute.

@@ -96,6 +96,17 @@ pub(super) fn from_dir(dir: &Path, wanted: fn(&str) -> bool) -> Result<Vec<File>
     Ok(files)
 }
 
+/// One file that somebody named.
+pub(super) fn one(path: &Path) -> Result<File, CatalogueError> {
+    let size = fs::metadata(path).map_err(|e| unreadable(path, &e.to_string()))?.len();
+    if size > FILE_MAX_BYTES {
+        return Err(unreadable(path, "longer than 1 MiB"));
+    }
+    let text = fs::read_to_string(path).map_err(|e| unreadable(path, &e.to_string()))?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(File { name, text })
+}
+
 fn unreadable(path: &Path, why: &str) -> CatalogueError {
     CatalogueError { file: path.display().to_string(), line: 0, message: why.to_owned() }
 }
