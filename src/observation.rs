@@ -224,6 +224,8 @@ pub struct Hello {
     pub grease: bool,
     /// MAC that the client's frames carry.
     pub mac: MacAddr,
+    /// TTL of the client's packet, 0 if it is not known.
+    pub ttl: u8,
 }
 
 /// An HTTP request.
@@ -251,6 +253,8 @@ pub struct Http {
     pub embedded: bool,
     /// MAC that the client's frames carry.
     pub mac: MacAddr,
+    /// TTL of the client's packet, 0 if it is not known.
+    pub ttl: u8,
 }
 
 /// What a DHCP message says.

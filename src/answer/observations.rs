@@ -118,7 +118,7 @@ impl<W: Write> Observations<W> {
             }
             Fact::Account { source, user, .. } => {
                 let kind = match source {
-                    AccountSource::Kerberos => "kerberos_user",
+                    AccountSource::Kerberos | AccountSource::KerberosRequest => "kerberos_user",
                     AccountSource::Ntlm => "ntlm_user",
                     AccountSource::Radius => "radius_user",
                     AccountSource::Ldap => "ldap_user",

@@ -11,22 +11,22 @@ use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Seen, Versions};
+use super::aggregate::{Aggregate, Judged, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Texts};
-use super::identity::{Bindings, Source};
+use super::identity::{Known, Source, Tracker};
 use super::judge::{Carrier, Volume};
 use super::names::{Asker, Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
-use super::store::rows::{Actor, InputRows, OpenFlow, Text};
+use super::store::rows::{Actor, IdentityRows, InputRows, OpenFlow, Text};
 use super::words::{ClientClass, EvidenceKind, Role};
 use crate::observation::{
     Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, merged,
 };
 use crate::types::{Realm, Timestamp};
-use crate::watcher::protocol::HelloTransport;
+use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource};
 use crate::watcher::protocol::grammar::Api;
 
 /// Flows with API signs but no service, remembered to count their bytes.
@@ -49,17 +49,56 @@ pub struct Rulebook {
     pub network: Arc<Network>,
     /// Decisions.
     pub policy: Arc<Policy>,
+    /// Who is who, beside what the wire says.
+    pub known: Arc<Known>,
     /// Networks whose hosts are ours; empty for the private ranges.
     pub own_networks: Vec<(IpAddr, u8)>,
     /// Upload that makes a use `bulk`, in bytes a flow.
     pub bulk_bytes: u64,
 }
 
+impl Rulebook {
+    /// What the policy says of this use by this actor.
+    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
+        let user = actor.who.one().map(|claim| &**claim.user.name());
+        self.policy.rule(&Asked {
+            service: &hit.service,
+            category: &hit.category,
+            vendor: &hit.vendor,
+            tenant: hit.tenant.as_deref(),
+            actor,
+            user,
+            groups: user.map_or(&[], |user| self.known.groups(user)),
+            at,
+        })
+    }
+}
+
+/// What is known once a world is over: rows are judged anew by it.
+struct Hindsight<'a> {
+    rules: &'a Rulebook,
+    who: &'a Tracker,
+}
+
+impl Refine for Hindsight<'_> {
+    fn actor(&self, actor: &Arc<Actor>, first: Timestamp, last: Timestamp) -> Arc<Actor> {
+        self.who.refined(actor, first, last)
+    }
+
+    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
+        self.rules.ruling(hit, actor, at)
+    }
+
+    fn shown(&self, actor: &Arc<Actor>, at: Timestamp) -> Arc<Actor> {
+        self.rules.known.veil.for_id(at).actor(actor)
+    }
+}
+
 /// Everything remembered of one world.
 #[derive(Default)]
 struct World {
     names: Names,
-    bindings: Bindings,
+    who: Tracker,
     flows: HashMap<u64, MatchedFlow, RandomState>,
     candidates: HashMap<u64, Text, RandomState>,
     aggregate: Aggregate,
@@ -86,11 +125,12 @@ impl Desk {
             policy: rules.policy.version().clone(),
             signatures: Text::from(rules.catalogue.version()),
         };
+        let world = World { who: Tracker::new(rules.known.clone()), ..World::default() };
         Self {
             rules,
             versions,
             texts: Vec::new(),
-            world: World::default(),
+            world,
             captures: Vec::new(),
             carried: HashMap::default(),
         }
@@ -99,6 +139,11 @@ impl Desk {
     /// Named flows that earlier inputs left open, to go on with.
     pub fn carry(&mut self, flows: Vec<OpenFlow>) {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
+    }
+
+    /// Who was who in earlier inputs, by what the store remembers.
+    pub fn remember(&mut self, rows: &IdentityRows) {
+        self.world.who.remember(rows);
     }
 
     /// Tells the names of inputs, by index.
@@ -142,7 +187,8 @@ impl Desk {
 
     /// The world is over: its rows by input.
     pub fn finish(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
-        let mut world = std::mem::take(&mut self.world);
+        let fresh = World { who: Tracker::new(self.rules.known.clone()), ..World::default() };
+        let mut world = std::mem::replace(&mut self.world, fresh);
         let mut left: Vec<_> = world.flows.drain().collect();
         left.sort_by_key(|(id, _)| *id);
         for (_, flow) in left {
@@ -154,14 +200,25 @@ impl Desk {
         for (input, what, ..) in &world.hidden {
             world.aggregate.cover(*input, what, Some("clients"), 1);
         }
-        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        let dropped = world.names.dropped + world.who.dropped() + world.flows_full;
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        world.aggregate.finish(&self.versions, key_of)
+        let judge = Hindsight { rules: &self.rules, who: &world.who };
+        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of);
+        let mut identity = world.who.rows();
+        for (input, rows) in &mut rows {
+            rows.identity = identity.remove(input).unwrap_or_default();
+        }
+        for (input, identity) in identity {
+            rows.push((input, InputRows { identity, ..InputRows::default() }));
+        }
+        self.rules.known.veil_rows(&mut rows);
+        rows
     }
 
     fn observation(&mut self, o: &Observation, texts: &Texts) {
+        self.world.who.advance(o.time, o.input);
         match &o.fact {
             Fact::Delta(delta) => self.delta(o, delta, texts),
             Fact::Hello(hello) => self.hello(o, hello, texts),
@@ -171,7 +228,7 @@ impl Desk {
             Fact::DnsQuery { name, id, rtype } => {
                 let Some(text) = texts.text(*name) else { return };
                 let client = o.flow.client;
-                let asker = self.world.bindings.asker(o.flow.realm, client.addr);
+                let asker = self.world.who.asker(o.flow.realm, client.addr, o.time);
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
@@ -182,7 +239,7 @@ impl Desk {
             Fact::DnsAddress { name, addr, ttl_s, id } => {
                 let Some(text) = texts.text(*name) else { return };
                 let client = o.flow.client;
-                let asker = self.world.bindings.asker(o.flow.realm, client.addr);
+                let asker = self.world.who.asker(o.flow.realm, client.addr, o.time);
                 self.world.names.answer(
                     o.flow.realm,
                     asker,
@@ -201,29 +258,54 @@ impl Desk {
             }
             Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
             Fact::Neighbor { mac, .. } => {
-                self.world.bindings.bind(o.flow.realm, o.flow.client.addr, *mac, Source::Neighbor);
+                let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+                self.world.who.bind(realm, addr, *mac, Source::Neighbor, o.time, 0, o.input);
+            }
+            Fact::LocalName { announced: true, name, addr, .. } => {
+                let own = addr.is_none_or(|addr| addr == o.flow.client.addr);
+                if let Some(name) = texts.text(*name).filter(|_| own) {
+                    self.local_name(o, name);
+                }
+            }
+            Fact::Account { source, user, .. } => {
+                let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+                let source = account_source(*source);
+                self.world.who.account(realm, addr, source, texts.str(*user), o.time, o.input);
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
             | Fact::DnsResponse { .. }
             | Fact::LocalName { .. }
             | Fact::SocksTarget { .. }
-            | Fact::ProxySource(_)
-            | Fact::Account { .. } => {}
+            | Fact::ProxySource(_) => {}
         }
     }
 
     fn dhcp(&mut self, o: &Observation, dhcp: &Dhcp, texts: &Texts) {
         // RFC 2132 §9.6: 5 is ACK, 7 RELEASE; RFC 8415 §7.3: 7 is REPLY, 8 RELEASE.
         let (granted, released) = if dhcp.version == 4 { (5, 7) } else { (7, 8) };
+        let (realm, at, who) = (o.flow.realm, o.time, &mut self.world.who);
         if let Some(name) = texts.text(dhcp.host_name).or_else(|| texts.text(dhcp.fqdn)) {
-            self.world.bindings.call(dhcp.mac, name);
+            who.call(realm, dhcp.mac, name, Source::Dhcp, at, o.input);
+        }
+        if let Some(class) = texts.text(dhcp.vendor_class).filter(|_| dhcp.from_client) {
+            who.runs(realm, dhcp.mac, class, at, o.input);
         }
         let Some(addr) = dhcp.addr else { return };
         if dhcp.message == granted && !dhcp.from_client {
-            self.world.bindings.bind(o.flow.realm, addr, dhcp.mac, Source::Dhcp);
+            who.bind(realm, addr, dhcp.mac, Source::Dhcp, at, dhcp.lease_s, o.input);
         } else if dhcp.message == released && dhcp.from_client {
-            self.world.bindings.release(o.flow.realm, addr);
+            who.release(realm, addr, at);
+        }
+    }
+
+    /// A device says what it is called. Browsers announce random names to find one another.
+    fn local_name(&mut self, o: &Observation, name: &Text) {
+        let plain = name.strip_suffix(".local").unwrap_or(name);
+        let random = plain.len() == 36 && plain.bytes().filter(|b| *b == b'-').count() == 4;
+        if !random {
+            let (realm, addr, name) = (o.flow.realm, o.flow.client.addr, Text::from(plain));
+            self.world.who.call_address(realm, addr, &name, Source::Announced, o.time, o.input);
         }
     }
 
@@ -239,31 +321,25 @@ impl Desk {
         !self.ours(flow.client.addr) && self.ours(flow.server.addr)
     }
 
-    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
-        self.rules.policy.rule(&Asked {
-            service: &hit.service,
-            category: &hit.category,
-            vendor: &hit.vendor,
-            tenant: hit.tenant.as_deref(),
-            actor,
-            user: None,
-            groups: &[],
-            at,
-        })
-    }
-
-    fn looked_up(&mut self, o: &Observation, hit: &Hit) {
+    fn looked_up(&mut self, o: &Observation, hit: &Arc<Hit>) {
         if self.inbound(&o.flow) {
             return;
         }
-        let actor = self.world.bindings.actor(o.flow.realm, o.flow.client.addr);
-        let ruling = self.ruling(hit, &actor, o.time);
+        let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, o.time);
+        let ruling = self.rules.ruling(hit, &actor, o.time);
         self.world.aggregate.looked_up(o.input, &actor, hit, &ruling, &self.versions, o.time);
     }
 
     fn hello(&mut self, o: &Observation, hello: &Hello, texts: &Texts) {
         let world = &mut self.world;
-        world.bindings.bind(o.flow.realm, o.flow.client.addr, hello.mac, Source::Frame);
+        world.who.frame(
+            o.flow.realm,
+            o.flow.client.addr,
+            hello.mac,
+            hello.ttl,
+            o.time,
+            o.input,
+        );
         world.aggregate.cover(o.input, "hellos", None, 1);
         let name = texts.text(hello.name);
         if name.is_none() {
@@ -301,7 +377,7 @@ impl Desk {
         };
         let (class, evidence) = (class_word(class), Text::from(evidence));
         let ja4 = texts.text(hello.ja4).cloned();
-        if let Some(flow) = self.matched(o, hit, name.clone(), kind, false) {
+        if let Some(flow) = self.matched(o, hit, name.clone(), kind, false, o.time) {
             flow.class = class;
             flow.class_evidence = evidence;
             flow.ja4 = ja4;
@@ -315,7 +391,12 @@ impl Desk {
     }
 
     fn http(&mut self, o: &Observation, http: &Http, texts: &Texts) {
-        self.world.bindings.bind(o.flow.realm, o.flow.client.addr, http.mac, Source::Frame);
+        let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+        self.world.who.frame(realm, addr, http.mac, http.ttl, o.time, o.input);
+        self.world.who.agent(realm, addr, texts.str(http.user_agent), o.time, o.input);
+        if matches!(http.source, HostSource::Connect | HostSource::AbsoluteUri) {
+            self.world.who.proxy(realm, o.flow.server.addr);
+        }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
         if self.inbound(&o.flow) {
             return;
@@ -334,7 +415,7 @@ impl Desk {
         let (class, evidence) = self.rules.clients.class_of("", agent, "", false, false, http.sdk);
         let (class, evidence) = (class_word(class), Text::from(evidence));
         let unseen = http.prefetch || http.embedded;
-        if let Some(flow) = self.matched(o, hit, name, kind, false) {
+        if let Some(flow) = self.matched(o, hit, name, kind, false, o.time) {
             if class != ClientClass::Unknown {
                 flow.class = class;
                 flow.class_evidence = evidence;
@@ -361,7 +442,8 @@ impl Desk {
         }
     }
 
-    /// The flow under this name, begun if need be; a flow under another name is closed first.
+    /// The flow under this name, begun at `at` if need be; a flow under another name is closed
+    /// first.
     fn matched(
         &mut self,
         o: &Observation,
@@ -369,6 +451,7 @@ impl Desk {
         name: Text,
         kind: EvidenceKind,
         doubtful: bool,
+        at: Timestamp,
     ) -> Option<&mut MatchedFlow> {
         let other = self.world.flows.get(&o.flow.id).is_some_and(|f| f.name != name);
         if other {
@@ -379,7 +462,7 @@ impl Desk {
                 self.world.flows_full += 1;
                 return None;
             }
-            let actor = self.world.bindings.actor(o.flow.realm, o.flow.client.addr);
+            let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, at);
             let flow = MatchedFlow {
                 hit,
                 name,
@@ -462,7 +545,7 @@ impl Desk {
             return;
         }
         let (realm, client) = (o.flow.realm, o.flow.client.addr);
-        let asker = self.world.bindings.asker(realm, client);
+        let asker = self.world.who.asker(realm, client, delta.first);
         let told = |who| self.world.names.name(realm, who, o.flow.server.addr, delta.first);
         // The device may have become known only after it asked.
         let likely = told(asker).filter(|(_, belief)| *belief == Belief::Likely);
@@ -556,7 +639,7 @@ impl Desk {
         doubtful: bool,
         last: bool,
     ) {
-        let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
+        let Some(flow) = self.matched(o, hit, name, kind, doubtful, delta.first) else { return };
         flow.add(o.input, delta);
         if last {
             self.over(o.flow.id);
@@ -575,7 +658,7 @@ impl Desk {
         let Some(first) = flow.parts.first() else { return };
         let judged = Judged {
             level: flow.level(self.rules.bulk_bytes),
-            ruling: self.ruling(&flow.hit, &flow.actor, first.first),
+            ruling: self.rules.ruling(&flow.hit, &flow.actor, first.first),
         };
         let capture = self.captures.get(usize::from(first.input)).cloned();
         let capture = capture.unwrap_or_else(|| Text::from(""));
@@ -653,6 +736,17 @@ fn class_word(class: super::signature::ClientClass) -> ClientClass {
     }
 }
 
+fn account_source(source: AccountSource) -> Source {
+    match source {
+        AccountSource::Kerberos => Source::Kerberos,
+        AccountSource::KerberosRequest => Source::KerberosRequest,
+        AccountSource::Ntlm => Source::Ntlm,
+        AccountSource::Radius => Source::Radius,
+        AccountSource::Ldap => Source::Ldap,
+        AccountSource::HttpBasic => Source::Basic,
+    }
+}
+
 fn hider_row(kind: HiderKind) -> &'static str {
     match kind {
         HiderKind::EncryptedDns => "clients_with_encrypted_dns",
@@ -694,7 +788,6 @@ fn carrier_of(kind: EvidenceKind, flow: &FlowRef) -> Carrier {
 }
 
 fn http_source(http: &Http) -> NameSource {
-    use crate::watcher::protocol::HostSource;
     match http.source {
         HostSource::Host | HostSource::AbsoluteUri => NameSource::HttpHost,
         HostSource::Connect => NameSource::Connect,

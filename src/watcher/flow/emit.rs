@@ -40,6 +40,15 @@ pub struct Naming {
     pub multiplexed: bool,
 }
 
+/// The client as its frame shows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sender {
+    /// Link address; zeros if it is not known.
+    pub mac: MacAddr,
+    /// TTL of its packet, 0 if it is not known.
+    pub ttl: u8,
+}
+
 /// Printable ASCII of `raw`, at most [`TEXT_MAX`]; anything else becomes `?`.
 fn text(texts: &mut Texts, raw: &[u8]) -> TextId {
     let mut buf = [0u8; TEXT_MAX];
@@ -78,7 +87,8 @@ fn optional(texts: &mut Texts, raw: Option<&[u8]>) -> TextId {
 
 /// Turns what a parser says into an event.
 #[expect(clippy::too_many_lines, reason = "one arm for each thing that can be said")]
-pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event {
+pub fn event(texts: &mut Texts, sender: Sender, metadata: &Metadata<'_>) -> Event {
+    let Sender { mac, ttl } = sender;
     let mut event = Event { fact: None, naming: None, anomaly: None };
     event.fact = Some(match metadata {
         Metadata::Hello(hello) => {
@@ -109,6 +119,7 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
                 esni: hello.esni,
                 grease: hello.grease,
                 mac,
+                ttl,
             })
         }
         Metadata::CertificateName(raw) => {
@@ -181,6 +192,7 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
                 prefetch: request.prefetch,
                 embedded: request.embedded,
                 mac,
+                ttl,
             })
         }
         Metadata::HttpResponse(r) => {

@@ -12,7 +12,7 @@ use rapidhash::fast::RandomState;
 
 use super::cold::{Cold, Slab};
 use super::counters::FlowCounters;
-use super::emit::{self, Event, Naming};
+use super::emit::{self, Event, Naming, Sender};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
 use super::texts::Texts;
 use super::work::{Outcome, Work};
@@ -339,9 +339,9 @@ impl Rest {
         let Some(mut work) = work else { return };
         let from = direction(hot, packet);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
-        let mac = client_mac(from, arrival);
+        let sender = seen_client(from, arrival);
         let (events, texts) = (&mut self.events, &mut *out.texts);
-        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
         let mut outcome = if packet.key.protocol == TCP {
             work.segment(from, packet, payload, &mut sink)
         } else {
@@ -437,9 +437,9 @@ impl Rest {
             dns_roles(hot, packet, payload);
         }
         let from = direction(hot, packet);
-        let mac = client_mac(from, arrival);
+        let sender = seen_client(from, arrival);
         let (events, texts) = (&mut self.events, &mut *out.texts);
-        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
         let then = parser::datagram(protocol, from, payload, &mut sink);
         if let crate::watcher::protocol::Then::NotThis(error) = then {
             out.counters.parse_error(protocol_word(protocol), error);
@@ -501,7 +501,7 @@ impl Rest {
                 work.begin(direction, hot.next_seq.get(other).copied().unwrap_or(0));
             }
         }
-        let mac = client_mac(direction(hot, packet), arrival);
+        let mac = seen_client(direction(hot, packet), arrival).mac;
         let mut cold = Cold::new(frame.now, frame.number, mac);
         cold.count_set_up(hot, packet, payload);
         hot.cold = self.cold.insert(cold);
@@ -661,11 +661,12 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (mac, number, now) = (cold.mac, cold.last_frame, cold.last);
+        let (sender, number, now) =
+            (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame, cold.last);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();
         let (events, texts) = (&mut self.events, &mut *out.texts);
-        work.end(&mut |m: Metadata<'_>| events.push(emit::event(texts, mac, &m)));
+        work.end(&mut |m: Metadata<'_>| events.push(emit::event(texts, sender, &m)));
         let at = Moment { frame: out.at_frame, input: hot.input, number, now };
         self.apply(key, hot, at, out);
         if let Some(cold) = self.cold.get(hot.cold)
@@ -969,11 +970,12 @@ fn ports(hot: &Hot, packet: &Packet) -> (u16, u16) {
     if hot.has(flag::CLIENT_HI) { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) }
 }
 
-fn client_mac(from: Direction, arrival: &Arrival<'_>) -> MacAddr {
+/// The client as this packet shows it; an answer shows no TTL of the client's.
+fn seen_client(from: Direction, arrival: &Arrival<'_>) -> Sender {
     let [source, destination] = arrival.macs;
     match from {
-        Direction::Up => source,
-        Direction::Down => destination,
+        Direction::Up => Sender { mac: source, ttl: arrival.packet.ttl },
+        Direction::Down => Sender { mac: destination, ttl: 0 },
     }
 }
 

@@ -334,8 +334,10 @@ pub struct DhcpMessage<'a> {
 /// Where an account name stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AccountSource {
-    /// Kerberos cname.
+    /// Kerberos cname of a ticket granted.
     Kerberos,
+    /// Kerberos cname of a ticket asked for.
+    KerberosRequest,
     /// NTLM AUTHENTICATE message.
     Ntlm,
     /// RADIUS User-Name.
