@@ -141,6 +141,13 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
             eprintln!("{problem}");
         }
     }
+    if config.identity.settings.users && !args.quiet {
+        let settings = &config.identity.settings;
+        eprintln!(
+            "shadowtap: names of people are taken from the wire, for: {}; kept {} days; ask {}; privacy: {}",
+            settings.purpose, settings.retention_days, settings.contact, config.veil.mode().code(),
+        );
+    }
     let inputs = open_inputs(args)?;
     let names = inputs.reports().iter().map(|r| r.name.clone()).collect();
     let mut scan = Scan::new(args, &config, rulebook.clone(), names)?;
@@ -350,7 +357,10 @@ impl Scan {
         let mut desk = Desk::new(rulebook);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         let observations = match &args.observations {
-            Some(path) => Some(Observations::new(writer(path)?, names, network)),
+            Some(path) => {
+                let veil = config.veil.clone();
+                Some(Observations::new(writer(path)?, names, network).under(veil))
+            }
             None => None,
         };
         Ok(Self {
@@ -412,6 +422,10 @@ impl Scan {
         self.may_carry = false;
         match self.store.answers().open_flows(first) {
             Ok(flows) => self.desk.carry(flows),
+            Err(error) => self.fail("store", &error),
+        }
+        match self.store.answers().identity_at(first) {
+            Ok(rows) => self.desk.remember(&rows),
             Err(error) => self.fail("store", &error),
         }
     }

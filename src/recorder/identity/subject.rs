@@ -32,6 +32,9 @@ const ADDRESS_PREFIX: [u8; 4] = [0xfd, b'p', b's', b'e'];
 /// First octet of link addresses that stand for pseudonyms: locally administered, no group.
 const MAC_PREFIX: u8 = 0x7a;
 
+/// Epochs tried for one pseudonym: centuries at ninety days.
+const EPOCHS_MAX: usize = 1_000;
+
 /// Nanoseconds of a day.
 const DAY: u64 = 86_400 * Timestamp::SECOND;
 
@@ -255,7 +258,17 @@ impl Veil {
         }
     }
 
-    /// The veil of outputs that are written beside the store: mode and key as they are.
+    /// A time in each epoch from `first` to `last`, at most [`EPOCHS_MAX`].
+    pub fn epochs(&self, first: Timestamp, last: Timestamp) -> Vec<Timestamp> {
+        let span = u64::from(self.epoch_days).saturating_mul(DAY).max(1);
+        let span = if self.epoch_days == 0 { u64::MAX } else { span };
+        // Rows know their day by its noon, which may lie behind the last frame.
+        let last = last.0.saturating_add(DAY) / span;
+        let epochs = (first.0.saturating_sub(DAY) / span)..=last;
+        epochs.take(EPOCHS_MAX).map(|epoch| Timestamp(epoch.saturating_mul(span))).collect()
+    }
+
+    /// `true` if names leave as they are.
     pub fn is_clear(&self) -> bool {
         self.mode == Mode::Clear
     }

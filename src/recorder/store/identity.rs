@@ -417,6 +417,17 @@ impl Answers {
         Ok(lines)
     }
 
+    /// A time in each epoch in which anything was stored, for whoever looks for a pseudonym.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn epochs(&self, veil: &Veil) -> Result<Vec<Timestamp>, Error> {
+        let span = "SELECT coalesce(min(first_time), 0), coalesce(max(last_time), 0) FROM input";
+        let (first, last): (Timestamp, Timestamp) =
+            self.conn.query_row(span, [], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        Ok(veil.epochs(first, last))
+    }
+
     /// Departments of the persons of an actor's device; for roll-ups.
     ///
     /// # Errors
