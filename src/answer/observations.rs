@@ -150,6 +150,10 @@ impl<W: Write> Observations<W> {
                 let user = self.name(Kind::User, texts.str(*user));
                 self.line(o.input, kind, &ends, &user);
             }
+            Fact::Session(session) => {
+                let user = self.name(Kind::User, texts.str(session.user));
+                self.line(o.input, "radius_user", &ends, &user);
+            }
             Fact::Neighbor { source: NeighborSource::Arp, mac: of } => {
                 let client = (self.mac(*of), String::new(), 0);
                 self.line(o.input, "arp", &client, &ends.0);
@@ -207,6 +211,8 @@ impl<W: Write> Observations<W> {
         if http.source == HostSource::Connect {
             self.line(input, "http_connect", ends, &host);
         }
+        let user = self.name(Kind::User, texts.str(http.user));
+        self.line(input, "basic_user", ends, &user);
         // Programs may write into it what they like: names of users and devices too.
         let agent = self.name(Kind::Name, texts.str(http.user_agent));
         self.line(input, "http_ua", ends, &agent);

@@ -261,6 +261,10 @@ impl Desk {
                 let (realm, addr) = (o.flow.realm, o.flow.client.addr);
                 self.world.who.bind(realm, addr, *mac, Source::Neighbor, o.time, 0, o.input);
             }
+            Fact::Session(session) => {
+                let user = texts.str(session.user);
+                self.world.who.session(&o.flow, session, user, o.time, o.input);
+            }
             Fact::LocalName { announced: true, name, addr, .. } => {
                 let own = addr.is_none_or(|addr| addr == o.flow.client.addr);
                 if let Some(name) = texts.text(*name).filter(|_| own) {
@@ -396,6 +400,14 @@ impl Desk {
         self.world.who.agent(realm, addr, texts.str(http.user_agent), o.time, o.input);
         if matches!(http.source, HostSource::Connect | HostSource::AbsoluteUri) {
             self.world.who.proxy(realm, o.flow.server.addr);
+            // Logins at a proxy are people's; those at any other server may be anything.
+            let user = texts.str(http.user);
+            self.world.who.account(realm, addr, Source::Basic, user, o.time, o.input);
+        }
+        let behind = http.forwarded.filter(|_| self.world.who.trusts(addr));
+        if let Some(behind) = behind {
+            let user = texts.str(http.vouched);
+            self.world.who.account(realm, behind, Source::Proxy, user, o.time, o.input);
         }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
         if self.inbound(&o.flow) {
@@ -423,6 +435,12 @@ impl Desk {
             let [requests, unseen_requests] = &mut flow.requests;
             *requests += 1;
             *unseen_requests += u64::from(unseen);
+        }
+        if let Some(behind) = behind {
+            let actor = self.world.who.actor(realm, behind, o.time);
+            if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
+                flow.actor = actor;
+            }
         }
     }
 

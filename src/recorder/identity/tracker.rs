@@ -5,9 +5,11 @@
 //! Never: carries a person over to the next device that gets the address.
 //! Limits: those of its parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use rapidhash::fast::RandomState;
 
 use super::bindings::{Bindings, DeviceId, Interval, Sign};
 use super::devices::{Device, Devices};
@@ -19,7 +21,9 @@ use super::shared::{self, Shared};
 use super::{Claim, Many, Person, Relation, Source, Subject};
 use crate::recorder::names::Asker;
 use crate::recorder::store::rows::{Actor, BindingRow, IdentityRows, ManyRow, SaidRow, StayRow, Text};
+use crate::observation::{FlowRef, Session};
 use crate::types::{MacAddr, Realm, Timestamp};
+use crate::watcher::protocol::SessionState;
 use crate::written::masked;
 
 /// Input of what the store remembered of earlier ones: it is not written again.
@@ -27,6 +31,12 @@ pub const REMEMBERED: u16 = u16::MAX;
 
 /// Longest device name kept, in octets: that of the domain name system.
 const NAME_MAX: usize = 253;
+
+/// Requests of RADIUS in flight: 256 numbers of some hundred access servers.
+const ASKED_MAX: usize = 65_536;
+
+/// Time in which a request is answered, with all its retries (RFC 5080 §2.2.1 waits that long).
+const ASKED_HOLDS: u64 = 60 * Timestamp::SECOND;
 
 /// Who has an address at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +59,8 @@ pub struct Tracker {
     shared: Shared,
     /// Events of files that have happened.
     happened: usize,
+    /// Who asked to be let in: by access server, RADIUS server and number.
+    asked: HashMap<(IpAddr, IpAddr, u8), (Text, MacAddr, Timestamp), RandomState>,
     directory: Option<Arc<Directory>>,
 }
 
@@ -211,6 +223,52 @@ impl Tracker {
         self.publish(realm, addr, at);
     }
 
+    /// What RADIUS says: people are let in with a device, often before it has an address.
+    pub fn session(&mut self, flow: &FlowRef, session: &Session, user: &str, at: Timestamp, input: u16) {
+        let realm = flow.realm;
+        let key = (flow.client.addr, flow.server.addr, session.id);
+        let (mut user, mut mac) = (Text::from(user), session.mac);
+        match session.state {
+            SessionState::Asked => {
+                if self.asked.len() >= ASKED_MAX {
+                    self.asked.clear();
+                }
+                self.asked.insert(key, (user, mac, at));
+                return;
+            }
+            SessionState::Granted => {
+                let asked = self.asked.remove(&key);
+                let Some((who, device, _)) = asked.filter(|a| at.since(a.2) < ASKED_HOLDS) else {
+                    return;
+                };
+                // The server may know the name better than the one who asked.
+                user = if user.is_empty() { who } else { user };
+                mac = device;
+            }
+            SessionState::Begun | SessionState::Ended => {}
+        }
+        let own = (!mac.is_zero()).then(|| link_local(mac));
+        for addr in session.addr.into_iter().chain(own) {
+            if session.state == SessionState::Ended {
+                self.logoff(realm, addr, &user, at);
+                continue;
+            }
+            if !mac.is_zero() {
+                self.bind(realm, addr, mac, Source::Radius, at, session.lasts_s, input);
+            }
+            let lasts = u64::from(session.lasts_s).saturating_mul(Timestamp::SECOND);
+            let until = (lasts > 0).then(|| Timestamp(at.0.saturating_add(lasts)));
+            if self.known.settings.users {
+                self.logon(realm, addr, Source::Radius, &user, at, until, input);
+            }
+        }
+    }
+
+    /// `true` for a proxy whose word about its client counts.
+    pub fn trusts(&self, addr: IpAddr) -> bool {
+        self.known.settings.trusted_proxies.iter().any(|net| within(addr, *net))
+    }
+
     /// Somebody left; whoever it was, if the account is empty.
     pub fn logoff(&mut self, realm: Realm, addr: IpAddr, account: &str, at: Timestamp) {
         let user = match Account::read(account) {
@@ -317,10 +375,7 @@ impl Tracker {
 
     /// Why there are many at the address.
     pub fn many(&self, realm: Realm, addr: IpAddr, binding: Option<&Interval>) -> Option<Many> {
-        let within = |(net, bits): &(IpAddr, u8)| {
-            net.is_ipv4() == addr.is_ipv4() && masked(addr, *bits) == *net
-        };
-        if self.known.settings.shared.iter().any(within) {
+        if self.known.settings.shared.iter().any(|net| within(addr, *net)) {
             return Some(Many::Configured);
         }
         let owner = binding.filter(|i| i.source < Source::Frame).map(|i| i.device);
@@ -443,6 +498,17 @@ impl Tracker {
     }
 }
 
+fn within(addr: IpAddr, (net, bits): (IpAddr, u8)) -> bool {
+    net.is_ipv4() == addr.is_ipv4() && masked(addr, bits) == net
+}
+
+/// The address that every device with IPv6 can make of its link address (RFC 4291 §2.5.6 and
+/// appendix A): where a person logs on with a device that has no other address yet.
+fn link_local(mac: MacAddr) -> IpAddr {
+    let [a, b, c, d, e, f] = mac.0;
+    IpAddr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -532,6 +598,38 @@ mod tests {
         for n in 1..9 {
             assert_eq!(who(&t, v6(n), 300), "1 ? anna");
         }
+    }
+
+    #[test]
+    fn radius_lets_people_in_before_they_have_an_address() {
+        let mut t = tracker("name\n");
+        let flow = FlowRef {
+            realm: R,
+            protocol: 17,
+            id: 1,
+            client: crate::types::Endpoint { addr: ip(250), port: 5_000 },
+            server: crate::types::Endpoint { addr: ip(251), port: 1812 },
+        };
+        let session = |state, addr, mac| Session {
+            id: 7,
+            state,
+            user: crate::observation::TextId::NONE,
+            addr,
+            mac,
+            lasts_s: 0,
+        };
+        let none = MacAddr::default();
+        t.session(&flow, &session(SessionState::Asked, None, mac(1)), "anna", s(100), 0);
+        assert_eq!(who(&t, ip(9), 105), "? ? ?");
+        t.session(&flow, &session(SessionState::Granted, None, none), "", s(101), 0);
+        t.bind(R, ip(9), mac(1), Source::Dhcp, s(110), 0, 0);
+        assert_eq!(who(&t, ip(9), 120), "1 ? anna");
+        t.session(&flow, &session(SessionState::Ended, None, mac(1)), "anna", s(200), 0);
+        assert_eq!(who(&t, ip(9), 200), "1 ? ?");
+        t.session(&flow, &session(SessionState::Begun, Some(ip(8)), none), "ben", s(300), 0);
+        assert_eq!(who(&t, ip(8), 300), "? ? ben", "a VPN gives addresses to people");
+        t.session(&flow, &session(SessionState::Granted, None, none), "", s(400), 0);
+        assert_eq!(who(&t, ip(250), 400), "? ? ?", "the access server is nobody");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! Limits: texts are cut at [`TEXT_MAX`].
 
 use super::texts::Texts;
-use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, TextId};
+use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, Session, TextId};
 use crate::types::{MacAddr, NAME_MAX, plain_name};
 use crate::watcher::protocol::{HelloTransport, HostSource, Metadata};
 
@@ -193,6 +193,9 @@ pub fn event(texts: &mut Texts, sender: Sender, metadata: &Metadata<'_>) -> Even
                 embedded: request.embedded,
                 mac,
                 ttl,
+                user: optional(texts, request.user),
+                forwarded: request.forwarded,
+                vouched: optional(texts, request.vouched),
             })
         }
         Metadata::HttpResponse(r) => {
@@ -231,6 +234,14 @@ pub fn event(texts: &mut Texts, sender: Sender, metadata: &Metadata<'_>) -> Even
             user: person(texts, user),
             domain: person(texts, domain),
         },
+        Metadata::Session(s) => Fact::Session(Session {
+            id: s.id,
+            state: s.state,
+            user: person(texts, s.user),
+            addr: s.addr,
+            mac: s.mac,
+            lasts_s: s.lasts_s,
+        }),
         Metadata::ServerHello { .. } => return event_without_fact(event),
         Metadata::Anomaly(what) => {
             event.anomaly = Some(what);

@@ -1000,6 +1000,7 @@ fn protocol_word(protocol: Protocol) -> &'static str {
         Protocol::Dhcp => "dhcp",
         Protocol::Dhcp6 => "dhcp6",
         Protocol::Kerberos => "kerberos",
+        Protocol::Radius => "radius",
         _ => "other",
     }
 }
