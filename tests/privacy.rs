@@ -101,7 +101,8 @@ fn outputs(dir: &Path) {
     let run = |name: &str, args: &[&str]| {
         let output = shadowtap(dir, args);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        std::fs::write(dir.join(format!("out-{name}")), [output.stdout, output.stderr].concat()).unwrap();
+        std::fs::write(dir.join(format!("out-{name}")), output.stdout).unwrap();
+        std::fs::write(dir.join(format!("out-{name}.err")), output.stderr).unwrap();
     };
     let scan = [
         "scan", "office.pcap", "--store", "s.db", "--alerts", "out-alerts", "--observations",
@@ -126,12 +127,15 @@ fn outputs(dir: &Path) {
     let id = findings[3]["id"].as_str().unwrap();
     run("evidence", &["evidence", id, "--store", "s.db"]);
     run("evidence-json", &["evidence", id, "--store", "s.db", "--json"]);
-    run("policy", &["policy", "init", "--from", "s.db", "--output", "out-policy.toml"]);
+    run("policy", &["policy", "init", "--store", "s.db", "--output", "out-policy.toml"]);
 }
 
 /// Names of people and devices that stand in files whose name begins with one of `in_files`.
 fn found(dir: &Path, in_files: &[&str]) -> BTreeSet<String> {
-    let planted: Vec<Vec<Vec<u8>>> = planted().iter().map(Planted::words).collect();
+    let mut by_first = vec![Vec::new(); 256];
+    for word in planted().iter().flat_map(Planted::words).map(|w| w.to_ascii_lowercase()) {
+        by_first[usize::from(word[0])].push(word);
+    }
     let mut found = BTreeSet::new();
     let mut looked = 0;
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -142,16 +146,14 @@ fn found(dir: &Path, in_files: &[&str]) -> BTreeSet<String> {
         }
         looked += 1;
         let bytes = std::fs::read(&path).unwrap().to_ascii_lowercase();
-        for word in planted.iter().flatten() {
-            // Whole words: 10.77.40.1 is not in 10.77.40.101.
-            let whole = |at: usize| {
-                let behind = bytes.get(at + word.len()).copied().unwrap_or(b' ');
-                !word.is_ascii() || !behind.is_ascii_digit()
-            };
-            let word_lower = word.to_ascii_lowercase();
-            let hits = memchr(&bytes, &word_lower);
-            if hits.into_iter().any(whole) {
-                found.insert(format!("{} in {name}", String::from_utf8_lossy(word)));
+        for (at, first) in bytes.iter().enumerate() {
+            let rest = &bytes[at..];
+            for word in by_first[usize::from(*first)].iter().filter(|w| rest.starts_with(w)) {
+                // Whole words: 10.77.40.10 is not in 10.77.40.101.
+                let behind = rest.get(word.len()).copied().unwrap_or(b' ');
+                if !word.is_ascii() || !behind.is_ascii_digit() {
+                    found.insert(format!("{} in {name}", String::from_utf8_lossy(word)));
+                }
             }
         }
     }

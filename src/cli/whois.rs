@@ -15,7 +15,8 @@ use super::{Problem, people};
 use crate::answer::terminal::printable;
 use crate::recorder::alert::rfc3339;
 use crate::recorder::identity::whois::{Link, Whois, whois};
-use crate::recorder::identity::{Person, Veil};
+use crate::recorder::identity::{Mode, Person, Veil};
+use crate::recorder::store::rows::IdentityRows;
 use crate::types::Timestamp;
 
 /// Say who had an address, when, and how that is known.
@@ -100,7 +101,7 @@ pub fn run(args: &WhoisArgs) -> anyhow::Result<u8> {
     let stored = known.veil.for_store(args.at.unwrap_or_default());
     let mut veil = answers.veil().clone();
     if args.reveal {
-        if !stored.is_clear() {
+        if known.veil.mode() == Mode::Pseudonymous {
             let why = "the store holds pseudonyms only; `shadowtap identity reveal` tries the key";
             return Err(Problem::usage(why).into());
         }
@@ -115,9 +116,20 @@ pub fn run(args: &WhoisArgs) -> anyhow::Result<u8> {
         audit::append(&audit::path(args.audit.as_ref(), &opened.store), &entry)?;
         veil = Veil::clear();
     }
-    // In a store of pseudonyms the address stands under its own.
-    let addr = stored.address(args.address);
-    let rows = answers.identity_of(addr)?;
+    // In a store of pseudonyms the address stands under that of its time.
+    let mut veils = vec![stored];
+    if args.at.is_none() {
+        let epochs = answers.epochs(&known.veil)?.into_iter().rev();
+        veils = epochs.map(|at| known.veil.for_store(at)).collect();
+    }
+    let (mut addr, mut rows) = (args.address, IdentityRows::default());
+    for stored in &veils {
+        addr = stored.address(args.address);
+        rows = answers.identity_of(addr)?;
+        if rows != IdentityRows::default() {
+            break;
+        }
+    }
     let found = whois(addr, args.at, &rows, known, &veil);
     let mut out = BufWriter::new(io::stdout().lock());
     if args.from.json {
