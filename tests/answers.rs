@@ -41,7 +41,13 @@ struct Use {
 fn actor(n: u8, host: &str) -> Arc<Actor> {
     let host_name = (!host.is_empty()).then(|| Text::from(host));
     let mac = (n < 200).then_some(MacAddr([2, 0, 0, 0, 0, n]));
-    Arc::new(Actor { realm: Realm(0), addr: [192, 0, 2, n].into(), mac, host_name, who: Person::Unknown })
+    Arc::new(Actor {
+        realm: Realm(0),
+        addr: [192, 0, 2, n].into(),
+        mac,
+        host_name,
+        who: Person::Unknown,
+    })
 }
 
 fn usage(u: &Use) -> Usage {

@@ -53,10 +53,15 @@ fn who(document: &Value) -> Vec<String> {
         let mac = mac.rsplit(':').next().unwrap_or("?").to_owned();
         for p in f["people"].as_array().expect("people") {
             let basis = p["user_basis"].as_str().unwrap_or("?");
-            let user = p["user"].as_str().unwrap_or(if basis.starts_with("many") { "many" } else { "?" });
+            let user =
+                p["user"].as_str().unwrap_or(if basis.starts_with("many") { "many" } else { "?" });
             let star = if basis.starts_with("primary") { "*" } else { "" };
             let sent = p["bytes_sent"].as_u64().expect("a number") / 4_000;
-            lines.push(format!("{} {mac} {} {user}{star} {sent}", word(&f["address"]), word(&f["host"])));
+            lines.push(format!(
+                "{} {mac} {} {user}{star} {sent}",
+                word(&f["address"]),
+                word(&f["host"])
+            ));
         }
     }
     lines.sort();
@@ -74,7 +79,8 @@ fn an_address_changes_hands_between_two_machines() {
     w.ask(MS + 660_000, (mac(2), addr.into(), 5_002), 64, HOST, "");
     let inventory = "name,user\nlaptop-1,anna\nlaptop-2,ben\n";
     std::fs::write(dir.path().join("i.csv"), inventory).unwrap();
-    let document = scan(dir.path(), w, "[identity]\ninventory = [\"i.csv\"]\n", &["--store", "s.db"]);
+    let document =
+        scan(dir.path(), w, "[identity]\ninventory = [\"i.csv\"]\n", &["--store", "s.db"]);
     let expected = ["10.0.0.9 01 LAPTOP-1 anna* 1", "10.0.0.9 02 LAPTOP-2 ben* 1"];
     assert_eq!(who(&document), expected);
 
@@ -90,7 +96,8 @@ fn an_address_changes_hands_between_two_machines() {
     assert_eq!(whois("2026-03-02T08:59:00Z")["user"], Value::Null);
     let chain = whois("2026-03-02T09:10:01Z")["evidence"].clone();
     let chain = chain.as_array().unwrap().iter();
-    let used: Vec<&str> = chain.filter(|l| l["used"] == true).filter_map(|l| l["source"].as_str()).collect();
+    let used: Vec<&str> =
+        chain.filter(|l| l["used"] == true).filter_map(|l| l["source"].as_str()).collect();
     assert_eq!(used, ["dhcp", "dhcp", "inventory"]);
     let list = text(&shadowtap(dir.path(), &["devices", "--store", "s.db"]));
     assert!(list.contains("LAPTOP-1") && list.contains("MSFT 5.0"), "{list}");
@@ -112,7 +119,8 @@ fn two_take_turns_on_one_machine_and_machine_accounts_are_nobody() {
     w.kerberos(MS + 700_000, (mac(1), addr), "ben");
     w.ask(MS + 720_000, (mac(1), addr, 5_003), 64, HOST, "");
     let document = scan(dir.path(), w, IDENTITY, &[]);
-    let expected = ["10.0.0.9 01 DESK-1 ? 1", "10.0.0.9 01 DESK-1 anna 2", "10.0.0.9 01 DESK-1 ben 1"];
+    let expected =
+        ["10.0.0.9 01 DESK-1 ? 1", "10.0.0.9 01 DESK-1 anna 2", "10.0.0.9 01 DESK-1 ben 1"];
     assert_eq!(who(&document), expected);
 }
 
@@ -142,7 +150,7 @@ fn a_nat_with_three_hosts_and_a_router_without_its_own_name() {
     w.arp(MS, mac(30), "10.0.0.30".parse().unwrap());
     w.kerberos(MS + 500, (mac(30), nat), "anna");
     for (n, ttl) in [(1, 63), (2, 127), (3, 63)] {
-        w.ask(MS + 1_000 * n, (mac(30), nat, 5_000 + n as u16), ttl, HOST, "");
+        w.ask(MS + 1_000 * n, (mac(30), nat, 5_000 + u16::try_from(n).unwrap()), ttl, HOST, "");
     }
     // Hosts of another floor, behind a router: their frames carry its link address.
     for n in 1..4_u8 {
@@ -151,8 +159,12 @@ fn a_nat_with_three_hosts_and_a_router_without_its_own_name() {
         w.ask(MS + 10_000 * u64::from(n), (ROUTER, addr, 6_000), 127, HOST, "");
     }
     let document = scan(dir.path(), w, IDENTITY, &["--store", "s.db"]);
-    let expected =
-        ["10.0.0.30 1e ? many 3", "10.1.0.1 ? ? user1 1", "10.1.0.2 ? ? user2 1", "10.1.0.3 ? ? user3 1"];
+    let expected = [
+        "10.0.0.30 1e ? many 3",
+        "10.1.0.1 ? ? user1 1",
+        "10.1.0.2 ? ? user2 1",
+        "10.1.0.3 ? ? user3 1",
+    ];
     assert_eq!(who(&document), expected);
     let answer = text(&shadowtap(dir.path(), &["whois", "10.0.0.30", "--store", "s.db"]));
     assert!(answer.contains("nobody is named: many"), "{answer}");
@@ -222,7 +234,8 @@ fn radius_ldap_proxies_and_clear_logins() {
     w.radius(MS + 3_000, 4, &[(40, vec![0, 0, 0, 1]), (1, b"ben".to_vec()), (8, framed)]);
     w.ask(MS + 4_000, (ROUTER, v4("10.8.0.2"), 5_000), 63, HOST, "");
     // A bind in clear.
-    let bind = b"\x30\x26\x02\x01\x01\x60\x21\x02\x01\x03\x04\x0ccn=eva,dc=xy\x80\x0eplanted-secret";
+    let bind =
+        b"\x30\x26\x02\x01\x01\x60\x21\x02\x01\x03\x04\x0ccn=eva,dc=xy\x80\x0eplanted-secret";
     let from = (mac(3), v4("10.0.0.3"), 5_389);
     let ends = Ends { from, to: (mac(99), v4("10.0.0.99"), 389), ttl: 64 };
     w.talk(MS + 5_000, &ends, bind, b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00\x04\x00\x04\x00");
@@ -233,7 +246,11 @@ fn radius_ldap_proxies_and_clear_logins() {
     w.ask(MS + 8_000, (mac(41), v4("10.0.0.41"), 5_000), 64, HOST, said);
     // Base64 of gina:planted-secret, asked of a proxy, which so becomes many.
     let basic = "Proxy-Authorization: Basic Z2luYTpwbGFudGVkLXNlY3JldA==\r\n";
-    let ends = Ends { from: (mac(5), v4("10.0.0.5"), 5_000), to: (mac(50), v4("10.0.0.50"), 3128), ttl: 64 };
+    let ends = Ends {
+        from: (mac(5), v4("10.0.0.5"), 5_000),
+        to: (mac(50), v4("10.0.0.50"), 3128),
+        ttl: 64,
+    };
     let question = format!("CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n{basic}\r\n");
     w.talk(MS + 9_000, &ends, question.as_bytes(), b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n");
     w.ask(MS + 10_000, (mac(5), v4("10.0.0.5"), 5_001), 64, HOST, "");
@@ -307,7 +324,10 @@ fn groups_and_users_decide_who_may() {
     let verdict = |user: &str| {
         let all = document["findings"].as_array().unwrap();
         let of = all.iter().find(|f| f["user"] == user).unwrap_or_else(|| panic!("{user}"));
-        (of["disposition"].as_str().unwrap().to_owned(), of["department"].as_str().unwrap().to_owned())
+        (
+            of["disposition"].as_str().unwrap().to_owned(),
+            of["department"].as_str().unwrap().to_owned(),
+        )
     };
     assert_eq!(verdict("anna"), ("sanctioned".to_owned(), "Lab".to_owned()));
     assert_eq!(verdict("ben"), ("unsanctioned".to_owned(), "Sales".to_owned()));
@@ -327,7 +347,8 @@ fn who_is_forgotten_is_in_no_byte() {
     assert_eq!(who(&before).len(), 2);
     let holds = |word: &str| {
         let all = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path());
-        let of_store = |p: &std::path::PathBuf| p.file_name().unwrap().to_string_lossy().starts_with("s.db");
+        let of_store =
+            |p: &std::path::PathBuf| p.file_name().unwrap().to_string_lossy().starts_with("s.db");
         all.filter(of_store).any(|p| {
             let bytes = std::fs::read(&p).unwrap();
             bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word.as_bytes()))
@@ -335,7 +356,8 @@ fn who_is_forgotten_is_in_no_byte() {
     };
     assert!(holds("planted-anna") && holds("planted-pc-2"));
     let forget = |what: &str| {
-        let args = ["forget", what, "--store", "s.db", "--purpose", "asked for", "--by", "D. Officer"];
+        let args =
+            ["forget", what, "--store", "s.db", "--purpose", "asked for", "--by", "D. Officer"];
         shadowtap(dir.path(), &args)
     };
     let done = forget("planted-anna");
@@ -344,7 +366,10 @@ fn who_is_forgotten_is_in_no_byte() {
     assert!(holds("planted-ben"), "others stay");
     let done = forget("planted-pc-2");
     assert!(done.status.success(), "{}", text(&done));
-    assert!(!holds("planted-pc-2") && !holds("02:00:00:00:00:02") && !holds("10.0.0.2\u{0}"), "the device too");
+    assert!(
+        !holds("planted-pc-2") && !holds("02:00:00:00:00:02") && !holds("10.0.0.2\u{0}"),
+        "the device too"
+    );
     assert_eq!(forget("planted-anna").status.code(), Some(2), "there is nobody left of that name");
     let verified = text(&shadowtap(dir.path(), &["audit", "verify", "s.db.audit"]));
     assert!(verified.starts_with("3 records, whole"), "{verified}");

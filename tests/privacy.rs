@@ -1,5 +1,7 @@
 //! Privacy modes: of 200 people and their devices nothing comes out that names one.
 
+#![allow(clippy::cast_possible_truncation, reason = "two hundred people")]
+
 mod wire;
 
 use std::collections::BTreeSet;
@@ -83,9 +85,15 @@ fn office(dir: &Path, mode: &str) {
              Content-Length: 31\r\n\r\n{{\"model\":\"x\",\"messages\":[1,2,3]}}",
             p.addr
         );
-        w.talk(at + 3_000, &own, question.as_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        w.talk(
+            at + 3_000,
+            &own,
+            question.as_bytes(),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        );
         let [a, b, c, d, e, f] = p.mac;
-        inventory += &format!("{},{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x},{},Lab\n", p.device, p.user);
+        let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+        inventory.extend([&*p.device, ",", &mac, ",", &p.user, ",Lab\n"]);
     }
     w.save(&dir.join("office.pcap"));
     std::fs::write(dir.join("inventory.csv"), inventory).unwrap();
@@ -105,8 +113,16 @@ fn outputs(dir: &Path) {
         std::fs::write(dir.join(format!("out-{name}.err")), output.stderr).unwrap();
     };
     let scan = [
-        "scan", "office.pcap", "--store", "s.db", "--alerts", "out-alerts", "--observations",
-        "out-observations", "--stats", "out-stats",
+        "scan",
+        "office.pcap",
+        "--store",
+        "s.db",
+        "--alerts",
+        "out-alerts",
+        "--observations",
+        "out-observations",
+        "--stats",
+        "out-stats",
     ];
     run("summary", &scan);
     run("json", &["scan", "office.pcap", "--json"]);
@@ -194,7 +210,11 @@ fn masked_lets_nobody_out_of_the_store() {
     // A reader without the key, and one who claims that all is clear, see no more.
     std::fs::write(dir.path().join("shadowtap.toml"), "").unwrap();
     std::fs::remove_file(dir.path().join("key")).unwrap();
-    for (name, args) in [("devices", &["devices"][..]), ("users", &["users"]), ("whois", &["whois", "10.77.40.118"])] {
+    for (name, args) in [
+        ("devices", &["devices"][..]),
+        ("users", &["users"]),
+        ("whois", &["whois", "10.77.40.118"]),
+    ] {
         let output = shadowtap(dir.path(), &[args, &["--store", "s.db"]].concat());
         std::fs::write(dir.path().join(format!("late-{name}")), output.stdout).unwrap();
     }
@@ -205,7 +225,10 @@ fn masked_lets_nobody_out_of_the_store() {
     let reveal = ["whois", "10.77.40.118", "--store", "s.db", "--reveal"];
     let refused = shadowtap(dir.path(), &reveal);
     assert_eq!(refused.status.code(), Some(2), "no purpose, no name");
-    let shown = shadowtap(dir.path(), &[&reveal[..], &["--purpose", "case 17", "--by", "D. Officer"]].concat());
+    let shown = shadowtap(
+        dir.path(),
+        &[&reveal[..], &["--purpose", "case 17", "--by", "D. Officer"]].concat(),
+    );
     assert!(String::from_utf8_lossy(&shown.stdout).contains("zelda.quux017"));
     let record = std::fs::read_to_string(dir.path().join("s.db.audit")).unwrap();
     assert!(record.contains("case 17") && !record.contains("zelda"), "{record}");
@@ -223,7 +246,17 @@ fn pseudonymous_keeps_names_off_the_disk() {
     // Whoever has the key and a purpose learns whose a pseudonym is.
     let user = whois.split_whitespace().find(|w| w.starts_with("user-")).unwrap();
     let user = user.trim_end_matches(',');
-    let args = ["identity", "reveal", user, "--store", "s.db", "--purpose", "case 17", "--by", "D. Officer"];
+    let args = [
+        "identity",
+        "reveal",
+        user,
+        "--store",
+        "s.db",
+        "--purpose",
+        "case 17",
+        "--by",
+        "D. Officer",
+    ];
     let shown = shadowtap(dir.path(), &args);
     assert_eq!(String::from_utf8_lossy(&shown.stdout).trim(), "zelda.quux017");
     // With another key nobody does.
@@ -257,7 +290,16 @@ fn who_is_forgotten_under_a_pseudonym_is_gone_too() {
         !memchr(&bytes, pseudonym.as_bytes()).is_empty()
     };
     assert!(holds());
-    let args = ["forget", "Zelda.Quux017", "--store", "s.db", "--purpose", "asked for", "--by", "D. Officer"];
+    let args = [
+        "forget",
+        "Zelda.Quux017",
+        "--store",
+        "s.db",
+        "--purpose",
+        "asked for",
+        "--by",
+        "D. Officer",
+    ];
     let done = shadowtap(dir.path(), &args);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert!(!holds());

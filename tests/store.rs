@@ -20,8 +20,8 @@ use shadowtap::recorder::alert::Event;
 use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::store::rows::{
     Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
-    EvidenceItem, Finding, IdentityRows, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text,
-    Usage,
+    EvidenceItem, Finding, IdentityRows, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan,
+    Text, Usage,
 };
 use shadowtap::recorder::store::{
     Answers, Error, Options, OutboxRow, Retained, Scope, Store, Summary, schema,

@@ -116,7 +116,11 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
         let words: Vec<String> = text.user.into_iter().chain(text.user_basis).collect();
         if !words.is_empty() {
             let span = format!("{} to {}", rfc3339(of.first_seen), rfc3339(of.last_seen));
-            say(out, "person", &format!("{}, {span}, {} sent", words.join(", "), bytes(of.bytes_up)))?;
+            say(
+                out,
+                "person",
+                &format!("{}, {span}, {} sent", words.join(", "), bytes(of.bytes_up)),
+            )?;
         }
     }
     let (level, verdict) = (finding.level.code(), finding.disposition.code());

@@ -65,7 +65,15 @@ pub struct Observations<W> {
 impl<W: Write> Observations<W> {
     /// `captures` are the names of the inputs, by index; `network` knows the encrypted resolvers.
     pub fn new(out: W, captures: Vec<String>, network: Arc<Network>) -> Self {
-        Self { out, captures, network, seen: HashSet::new(), of_input: 0, failed: None, veil: Veil::clear() }
+        Self {
+            out,
+            captures,
+            network,
+            seen: HashSet::new(),
+            of_input: 0,
+            failed: None,
+            veil: Veil::clear(),
+        }
     }
 
     /// The same under a veil: addresses and names of devices and people become pseudonyms, and so
@@ -185,7 +193,8 @@ impl<W: Write> Observations<W> {
             self.line(input, kind, ends, name);
         }
         let network = self.network.clone();
-        if let Some(resolver) = network.by_name(texts.str(hello.name)).filter(|h| h.kind == HiderKind::EncryptedDns)
+        if let Some(resolver) =
+            network.by_name(texts.str(hello.name)).filter(|h| h.kind == HiderKind::EncryptedDns)
         {
             self.line(input, "encrypted_dns", ends, &resolver.id);
         }

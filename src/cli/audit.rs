@@ -92,7 +92,13 @@ impl Line {
         let witness = self.witness.as_deref().unwrap_or_default();
         let number = self.number.to_string();
         for part in [
-            &*number, &self.time, &self.action, &self.by, witness, &self.purpose, &self.about,
+            &*number,
+            &self.time,
+            &self.action,
+            &self.by,
+            witness,
+            &self.purpose,
+            &self.about,
             &self.before,
         ] {
             hasher.update(&(part.len() as u64).to_be_bytes());

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::audit::{self, Entry};
 use super::Problem;
+use super::audit::{self, Entry};
 use crate::answer::terminal::counted;
 use crate::config::Config;
 use crate::recorder::identity::{Kind, Mode};

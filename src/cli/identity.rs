@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::audit::{self, Entry};
 use super::Problem;
+use super::audit::{self, Entry};
 use crate::config::Config;
 use crate::recorder::identity::known::What;
 use crate::recorder::identity::{Kind, Mode, Veil};
@@ -128,7 +128,9 @@ fn reveal(args: &RevealArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     veils.extend(epochs.into_iter().map(|at| config.veil.for_store(at)));
     let found = veils.iter().find_map(|veil| owner(veil, &known.inventory, &args.pseudonym));
     let Some(name) = found else {
-        return Err(Problem::usage("nobody in the inventory has that pseudonym under this key").into());
+        return Err(
+            Problem::usage("nobody in the inventory has that pseudonym under this key").into()
+        );
     };
     writeln!(out, "{name}")?;
     Ok(0)

@@ -100,7 +100,7 @@ pub struct UsersArgs {
 }
 
 #[derive(Serialize)]
-struct Devices {
+struct DeviceList {
     schema: u32,
     kind: &'static str,
     privacy: &'static str,
@@ -115,18 +115,18 @@ struct Device {
     names: Vec<String>,
     systems: Vec<String>,
     addresses: Vec<String>,
-    users: Vec<User>,
+    users: Vec<Tied>,
 }
 
 #[derive(Serialize)]
-struct User {
+struct Tied {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     basis: String,
 }
 
 #[derive(Serialize)]
-struct Users {
+struct UserList {
     schema: u32,
     kind: &'static str,
     privacy: &'static str,
@@ -157,7 +157,7 @@ pub fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
     let devices: Vec<Device> = lines.iter().map(|l| device(l, randomised)).collect();
     let mut out = BufWriter::new(io::stdout().lock());
     if args.from.json {
-        let all = Devices { schema: 1, kind: "devices", privacy: opened.mode(), devices };
+        let all = DeviceList { schema: 1, kind: "devices", privacy: opened.mode(), devices };
         serde_json::to_writer_pretty(&mut out, &all)?;
         writeln!(out)?;
     } else {
@@ -200,7 +200,7 @@ fn device(line: &DeviceLine, randomised: bool) -> Device {
             who: p.clone(),
         };
         let text = actor.text();
-        User { user: text.user, basis: text.user_basis.unwrap_or_default() }
+        Tied { user: text.user, basis: text.user_basis.unwrap_or_default() }
     };
     Device {
         mac: line.mac.map(mac_text),
@@ -221,7 +221,7 @@ pub fn users(args: &UsersArgs) -> anyhow::Result<u8> {
     let users: Vec<Listed> = opened.answers.users()?.iter().map(listed).collect();
     let mut out = BufWriter::new(io::stdout().lock());
     if args.from.json {
-        let all = Users { schema: 1, kind: "users", privacy: opened.mode(), users };
+        let all = UserList { schema: 1, kind: "users", privacy: opened.mode(), users };
         serde_json::to_writer_pretty(&mut out, &all)?;
         writeln!(out)?;
     } else {

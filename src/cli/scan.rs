@@ -145,7 +145,10 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         let settings = &config.identity.settings;
         eprintln!(
             "shadowtap: names of people are taken from the wire, for: {}; kept {} days; ask {}; privacy: {}",
-            settings.purpose, settings.retention_days, settings.contact, config.veil.mode().code(),
+            settings.purpose,
+            settings.retention_days,
+            settings.contact,
+            config.veil.mode().code(),
         );
     }
     let inputs = open_inputs(args)?;

@@ -258,8 +258,7 @@ impl Config {
             let (name, text) = text_of(path)?;
             problems.extend(known.inventory.read(&name, &text, columns));
         }
-        type Reader = fn(&str, &str) -> (Vec<identity::known::Event>, Vec<Problem>);
-        let readers: [(&[PathBuf], Reader); 2] =
+        let readers: [(&[PathBuf], EventReader); 2] =
             [(leases, identity::leases::read), (logons, identity::logons::read)];
         for (paths, read) in readers {
             for path in paths {
@@ -286,7 +285,8 @@ impl Config {
         let (policy, mut problems) = self.policy(&catalogue)?;
         let (known, unused) = self.known()?;
         if !unused.is_empty() {
-            let message = format!("{} lines of inventory, leases or logons were not used", unused.len());
+            let message =
+                format!("{} lines of inventory, leases or logons were not used", unused.len());
             let hint = "`shadowtap identity check` tells each, and why".to_owned();
             problems.push(Problem {
                 severity: Severity::Warning,
@@ -342,6 +342,9 @@ impl Config {
         Ok((policy, problems.check()?.0))
     }
 }
+
+/// Reads a file of leases or logons, given its name and text.
+type EventReader = fn(&str, &str) -> (Vec<identity::known::Event>, Vec<Problem>);
 
 /// Largest file of inventory, leases or logons: a year of logons of a large company, and still
 /// read at once.
@@ -493,7 +496,12 @@ impl Reader {
                 Some(column) => columns.push(column),
                 None => {
                     let hint = "write \"user=Head\"; fields are mac, name, address, user, department, groups";
-                    self.wrong(key, place, format!("`{text}` names no column"), Some(hint.to_owned()));
+                    self.wrong(
+                        key,
+                        place,
+                        format!("`{text}` names no column"),
+                        Some(hint.to_owned()),
+                    );
                 }
             }
         }
@@ -541,7 +549,8 @@ impl Reader {
                 self.wrong(key, place, format!("{value} is no path"), None);
                 continue;
             };
-            let folder = place.as_ref().and_then(|p| Path::new(&*p.file).parent().map(Path::to_owned));
+            let folder =
+                place.as_ref().and_then(|p| Path::new(&*p.file).parent().map(Path::to_owned));
             paths.push(folder.unwrap_or_default().join(text));
         }
         paths

@@ -515,13 +515,7 @@ impl FindingTotals {
         self.evidence.truncate(EVIDENCE_MAX);
     }
 
-    fn finish(
-        mut self,
-        day: u32,
-        key: &Text,
-        versions: &Versions,
-        judge: &dyn Refine,
-    ) -> Finding {
+    fn finish(mut self, day: u32, key: &Text, versions: &Versions, judge: &dyn Refine) -> Finding {
         self.trim();
         // A used service is told by the hosts that it was used through; scripts and pictures
         // beside them say nothing of what went there.

@@ -26,8 +26,8 @@ use crate::observation::{
     Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, merged,
 };
 use crate::types::{Realm, Timestamp};
-use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource};
 use crate::watcher::protocol::grammar::Api;
+use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource};
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
@@ -336,14 +336,7 @@ impl Desk {
 
     fn hello(&mut self, o: &Observation, hello: &Hello, texts: &Texts) {
         let world = &mut self.world;
-        world.who.frame(
-            o.flow.realm,
-            o.flow.client.addr,
-            hello.mac,
-            hello.ttl,
-            o.time,
-            o.input,
-        );
+        world.who.frame(o.flow.realm, o.flow.client.addr, hello.mac, hello.ttl, o.time, o.input);
         world.aggregate.cover(o.input, "hellos", None, 1);
         let name = texts.text(hello.name);
         if name.is_none() {

@@ -1,6 +1,10 @@
 //! Captures made of nothing: frames of hosts, servers and access servers, written as a pcap file.
 
-#![allow(dead_code, clippy::cast_possible_truncation, reason = "each test uses a part; lengths are small")]
+#![allow(
+    dead_code,
+    clippy::cast_possible_truncation,
+    reason = "each test uses a part; lengths are small"
+)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -140,11 +144,8 @@ impl Wire {
             to: ([0xff; 6], Ipv4Addr::BROADCAST.into(), 67),
             ttl: 64,
         };
-        let down = Ends {
-            from: (ROUTER, server.into(), 67),
-            to: (client, addr.into(), 68),
-            ttl: 64,
-        };
+        let down =
+            Ends { from: (ROUTER, server.into(), 67), to: (client, addr.into(), 68), ttl: 64 };
         self.udp(at_ms, &up, &message(1, 3, Ipv4Addr::UNSPECIFIED));
         self.udp(at_ms + 1, &down, &message(2, 5, addr));
     }
@@ -167,7 +168,11 @@ impl Wire {
         body.extend([2, 1]);
         body.extend(owner);
         let to: Ipv6Addr = "ff02::1".parse().expect("an address");
-        let ends = Ends { from: (owner, addr.into(), 0), to: ([0x33, 0x33, 0, 0, 0, 1], to.into(), 0), ttl: 255 };
+        let ends = Ends {
+            from: (owner, addr.into(), 0),
+            to: ([0x33, 0x33, 0, 0, 0, 1], to.into(), 0),
+            ttl: 255,
+        };
         self.frame(at_ms, packet(&ends, 58, &body));
     }
 
@@ -178,7 +183,8 @@ impl Wire {
             [&[tag, 0x82][..], &length, body].concat()
         };
         let text = |t: &str| der(0x1b, t.as_bytes());
-        let name = der(0x30, &[der(0xa0, &der(2, &[1])), der(0xa1, &der(0x30, &text(user)))].concat());
+        let name =
+            der(0x30, &[der(0xa0, &der(2, &[1])), der(0xa1, &der(0x30, &text(user)))].concat());
         let fields = [
             der(0xa0, &der(2, &[5])),
             der(0xa1, &der(2, &[11])),
@@ -216,7 +222,8 @@ impl Wire {
             message.extend(label.as_bytes());
         }
         message.extend([0, 0, 1, 0, 1]);
-        let ends = Ends { from: (from.0, from.1, 53_000), to: (ROUTER, v4("10.0.0.1"), 53), ttl: 64 };
+        let ends =
+            Ends { from: (from.0, from.1, 53_000), to: (ROUTER, v4("10.0.0.1"), 53), ttl: 64 };
         self.udp(at_ms, &ends, &message);
     }
 }

@@ -62,7 +62,7 @@ impl Interval {
 #[derive(Clone, Debug)]
 enum Slot {
     One(Interval),
-    More(Box<Vec<Interval>>),
+    More(Vec<Interval>),
 }
 
 impl Slot {
@@ -82,7 +82,7 @@ impl Slot {
 
     fn push(&mut self, interval: Interval) -> bool {
         match self {
-            Slot::One(one) => *self = Slot::More(Box::new(vec![*one, interval])),
+            Slot::One(one) => *self = Slot::More(vec![*one, interval]),
             Slot::More(more) => {
                 let full = more.len() >= INTERVALS_MAX;
                 if full {
@@ -200,6 +200,14 @@ impl Bindings {
         self.of(realm, addr).iter().rev().find(|i| i.holds(at))
     }
 
+    /// Octets that the table takes, further intervals apart.
+    pub fn bytes(&self) -> usize {
+        let entry = size_of::<((Realm, IpAddr), Slot)>() + 1;
+        // A table of a load of seven eighths at most, in powers of two.
+        let slots = |n: usize| (n * 8).div_ceil(7).next_power_of_two();
+        (slots(self.young.capacity()) + slots(self.old.capacity())) * entry
+    }
+
     /// Every address with its intervals, in no order.
     pub fn all(&self) -> impl Iterator<Item = (Realm, IpAddr, &[Interval])> {
         self.old.iter().chain(&self.young).map(|((realm, addr), slot)| (*realm, *addr, slot.all()))
@@ -288,9 +296,10 @@ mod tests {
 
     #[test]
     fn intervals_of_one_address_are_bounded() {
-        for (count, dropped) in [(INTERVALS_MAX - 1, 0), (INTERVALS_MAX, 0), (INTERVALS_MAX + 1, 1)] {
+        for (count, dropped) in [(INTERVALS_MAX - 1, 0), (INTERVALS_MAX, 0), (INTERVALS_MAX + 1, 1)]
+        {
             let mut b = Bindings::default();
-            for n in 0..count as u32 {
+            for n in 0..u32::try_from(count).unwrap() {
                 b.sign(R, ip(9), &sign(n, Source::Dhcp, 1_000 + u64::from(n), 10));
             }
             assert_eq!(b.of(R, ip(9)).len(), count.min(INTERVALS_MAX));

@@ -82,7 +82,9 @@ impl Device {
 
     /// Addresses that it had lately.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.first.into_iter().chain(self.extra().into_iter().flat_map(|e| e.addresses.iter().copied()))
+        self.first
+            .into_iter()
+            .chain(self.extra().into_iter().flat_map(|e| e.addresses.iter().copied()))
     }
 
     /// The name at a time: of the best source that had spoken by then, else the next to speak; a
@@ -130,6 +132,13 @@ impl Devices {
 
     fn get_mut(&mut self, id: DeviceId) -> Option<&mut Device> {
         self.all.get_mut(id.0 as usize)
+    }
+
+    /// Octets that the tables take, names apart.
+    pub fn bytes(&self) -> usize {
+        let slots = (self.by_mac.capacity() * 8).div_ceil(7).next_power_of_two();
+        slots * (size_of::<((Realm, MacAddr), DeviceId)>() + 1)
+            + self.all.capacity() * size_of::<Device>()
     }
 
     /// Every device, by number.
@@ -194,7 +203,13 @@ impl Devices {
 }
 
 /// Puts a name among those of its source; `false` if there is no room.
-fn remember(names: &mut Vec<Named>, name: &Text, source: Source, at: Timestamp, input: u16) -> bool {
+fn remember(
+    names: &mut Vec<Named>,
+    name: &Text,
+    source: Source,
+    at: Timestamp,
+    input: u16,
+) -> bool {
     let same = |n: &&mut Named| n.source == source && n.name.eq_ignore_ascii_case(name);
     if let Some(known) = names.iter_mut().rev().find(same) {
         known.last = known.last.max(at);

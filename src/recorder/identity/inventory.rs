@@ -98,7 +98,9 @@ impl Field {
             "primaryuserupn" | "userprincipalname" | "upn" => (Field::User, 1),
             "primaryuser" | "user" | "owner" | "assignedto" | "loggedonuser" => (Field::User, 2),
             "primaryuseremailaddress" | "email" | "emailaddress" | "mail" => (Field::User, 3),
-            "department" | "dept" | "abteilung" | "orgunit" | "costcenter" => (Field::Department, 0),
+            "department" | "dept" | "abteilung" | "orgunit" | "costcenter" => {
+                (Field::Department, 0)
+            }
             "groups" | "group" | "memberof" => (Field::Groups, 0),
             _ => return None,
         })
@@ -134,21 +136,21 @@ pub fn plain_name(name: &str) -> Text {
 impl Inventory {
     /// The device with this link address, if it is one of ours.
     pub fn by_mac(&self, mac: MacAddr) -> Option<&Managed> {
-        self.device(self.by_mac.get(&mac).copied())
+        self.device(self.by_mac.get(&mac))
     }
 
     /// The device of that name; a name that several have is nobody's.
     pub fn by_name(&self, name: &str) -> Option<&Managed> {
-        self.device(self.by_name.get(&plain_name(name)).copied())
+        self.device(self.by_name.get(&plain_name(name)))
     }
 
     /// The device to which the address was assigned.
     pub fn by_address(&self, addr: IpAddr) -> Option<&Managed> {
-        self.device(self.by_address.get(&addr).copied())
+        self.device(self.by_address.get(&addr))
     }
 
-    fn device(&self, place: Option<Option<u32>>) -> Option<&Managed> {
-        self.devices.get(place?? as usize)
+    fn device(&self, place: Option<&Option<u32>>) -> Option<&Managed> {
+        self.devices.get((*place?)? as usize)
     }
 
     /// The login under which a person is known, for any of them.
@@ -217,9 +219,9 @@ impl Inventory {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let first = text.lines().next().unwrap_or_default();
         // Spreadsheets of half of Europe part columns by semicolons.
-        let separator = [b';', b'\t', b','].into_iter().max_by_key(|s| {
-            (first.bytes().filter(|b| b == s).count(), *s == b',')
-        });
+        let separator = [b';', b'\t', b',']
+            .into_iter()
+            .max_by_key(|s| (first.bytes().filter(|b| b == s).count(), *s == b','));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(separator.unwrap_or(b','))
             .flexible(true)
@@ -232,8 +234,14 @@ impl Inventory {
         let device = has(Field::Mac) || has(Field::Name) || has(Field::Address);
         let person = has(Field::User) && (has(Field::Department) || has(Field::Groups));
         if !device && !person {
-            let problem = told(file, 1, "no column holds a device (mac, name, address) or a person (user with department or groups)");
-            return vec![problem.with_hint("name columns with `columns = [\"user=Head of the column\"]` in [identity]")];
+            let problem = told(
+                file,
+                1,
+                "no column holds a device (mac, name, address) or a person (user with department or groups)",
+            );
+            return vec![problem.with_hint(
+                "name columns with `columns = [\"user=Head of the column\"]` in [identity]",
+            )];
         }
         let mut problems = Vec::new();
         for (count, record) in reader.records().enumerate() {
@@ -245,7 +253,11 @@ impl Inventory {
                 Ok(record) => record,
                 Err(e) => {
                     let line = e.position().map_or(0, csv::Position::line);
-                    problems.push(told(file, usize::try_from(line).unwrap_or(0), "is no UTF-8 or no CSV"));
+                    problems.push(told(
+                        file,
+                        usize::try_from(line).unwrap_or(0),
+                        "is no UTF-8 or no CSV",
+                    ));
                     continue;
                 }
             };
@@ -261,8 +273,11 @@ impl Inventory {
     /// Takes one line.
     fn take(&mut self, line: &Line) -> Result<(), String> {
         let mut macs = Vec::new();
-        for text in line.mac.iter().flat_map(|m| m.split([';', '|', ' '])).filter(|m| !m.is_empty()) {
-            macs.push(any_mac(text).ok_or_else(|| format!("`{}` is no link address", shown(text)))?);
+        for text in line.mac.iter().flat_map(|m| m.split([';', '|', ' '])).filter(|m| !m.is_empty())
+        {
+            macs.push(
+                any_mac(text).ok_or_else(|| format!("`{}` is no link address", shown(text)))?,
+            );
         }
         let mut addresses = Vec::new();
         for text in line.address.iter().map(|a| a.trim()).filter(|a| !a.is_empty()) {
@@ -294,13 +309,13 @@ impl Inventory {
         }
         let place = u32::try_from(self.devices.len()).map_err(|_| "too many devices".to_owned())?;
         for mac in macs {
-            add(&mut self.by_mac, mac, place, &self.devices, &user);
+            add(&mut self.by_mac, mac, place, &self.devices, user.as_ref());
         }
         for addr in addresses {
-            add(&mut self.by_address, addr, place, &self.devices, &user);
+            add(&mut self.by_address, addr, place, &self.devices, user.as_ref());
         }
         if let Some(name) = &name {
-            add(&mut self.by_name, name.clone(), place, &self.devices, &user);
+            add(&mut self.by_name, name.clone(), place, &self.devices, user.as_ref());
         }
         self.devices.push(Managed { name, user });
         Ok(())
@@ -328,11 +343,11 @@ fn add<K: std::hash::Hash + Eq>(
     key: K,
     place: u32,
     devices: &[Managed],
-    user: &Option<Text>,
+    user: Option<&Text>,
 ) {
     let known = map.entry(key).or_insert(Some(place));
     if let Some(other) = known.filter(|other| *other != place)
-        && devices.get(other as usize).is_none_or(|d| d.user != *user)
+        && devices.get(other as usize).is_none_or(|d| d.user.as_ref() != user)
     {
         *known = None;
     }
@@ -438,8 +453,7 @@ mod tests {
         let by_name = inventory.by_name("laptop-7.corp.test").unwrap();
         assert_eq!(by_name.user.as_deref(), Some("anna"));
         assert_eq!(inventory.person("anna").unwrap().department.as_deref(), Some("Sales"));
-        let expected =
-            ["3: `zz` is no link address", "4: names neither a device nor a person"];
+        let expected = ["3: `zz` is no link address", "4: names neither a device nor a person"];
         assert_eq!(problems, expected);
     }
 
@@ -462,7 +476,11 @@ mod tests {
                     dock,eva,02:00:00:00:00:01\n";
         let (inventory, _) = read(text);
         assert!(inventory.by_name("iMac").is_none());
-        assert_eq!(user(&inventory, "02:00:00:00:00:01").as_deref(), Some("eva"), "the same person");
+        assert_eq!(
+            user(&inventory, "02:00:00:00:00:01").as_deref(),
+            Some("eva"),
+            "the same person"
+        );
     }
 
     #[test]

@@ -55,8 +55,7 @@ impl Found {
     }
 
     fn kea(&mut self, text: &str) {
-        let mut reader =
-            csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
         let Ok(heads) = reader.headers().cloned() else { return self.unused(1, "no header") };
         let place = |name: &str| heads.iter().position(|h| h == name);
         let (hwaddr, duid) = (place("hwaddr"), place("duid"));
@@ -111,7 +110,7 @@ impl Found {
                 (Some(lease), ["hardware", "ethernet", at]) => lease.mac = mac(at),
                 (Some(lease), ["binding", "state", state]) => lease.free = *state != "active",
                 (Some(lease), ["client-hostname", name]) => {
-                    lease.name = name.trim_matches('"').to_owned();
+                    name.trim_matches('"').clone_into(&mut lease.name);
                 }
                 _ => {}
             }

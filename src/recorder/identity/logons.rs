@@ -26,20 +26,49 @@ const PERSONAL: [&str; 4] = ["2", "7", "10", "11"];
 
 /// Where the account stands, in the order in which it is looked for.
 const ACCOUNTS: [&str; 11] = [
-    "targetusername", "userprincipalname", "username", "radiususername", "user", "loginname",
-    "commonname", "account", "suser", "duser", "login",
+    "targetusername",
+    "userprincipalname",
+    "username",
+    "radiususername",
+    "user",
+    "loginname",
+    "commonname",
+    "account",
+    "suser",
+    "duser",
+    "login",
 ];
 
 /// Where the address stands. An address that was given goes before the one it came from.
 const ADDRESSES: [&str; 14] = [
-    "framedipaddress", "framedipv6address", "assignedip", "virtualip", "tunnelip", "vpnip",
-    "ifconfigpoolremoteip", "ipaddress", "clientip", "sourceip", "srcip", "src", "ip", "remoteip",
+    "framedipaddress",
+    "framedipv6address",
+    "assignedip",
+    "virtualip",
+    "tunnelip",
+    "vpnip",
+    "ifconfigpoolremoteip",
+    "ipaddress",
+    "clientip",
+    "sourceip",
+    "srcip",
+    "src",
+    "ip",
+    "remoteip",
 ];
 
 /// Where the time stands.
 const TIMES: [&str; 10] = [
-    "createddatetime", "timecreated", "systemtime", "eventtime", "timestamp", "time", "ts",
-    "eventreceivedtime", "date", "acctstarttime",
+    "createddatetime",
+    "timecreated",
+    "systemtime",
+    "eventtime",
+    "timestamp",
+    "time",
+    "ts",
+    "eventreceivedtime",
+    "date",
+    "acctstarttime",
 ];
 
 /// Reads a file; the form of each line or block is told by its content.
@@ -112,7 +141,9 @@ impl Fields {
             fields.pairs(line);
         }
         if fields.first(&TIMES).is_none()
-            && let Some(time) = line.split_whitespace().find(|w| parse_time(w).is_some_and(|t| t.seconds() > 86_400))
+            && let Some(time) = line
+                .split_whitespace()
+                .find(|w| parse_time(w).is_some_and(|t| t.seconds() > 86_400))
         {
             fields.put("timestamp", time);
         }
@@ -175,7 +206,8 @@ impl Fields {
         }
         let failed = self.get("errorcode").is_some_and(|code| code != "0")
             || self.get("status").is_some_and(|s| s.starts_with("0x") && s != "0x0")
-            || status.contains("fail") || status.contains("reject");
+            || status.contains("fail")
+            || status.contains("reject");
         if failed {
             return Ok(None);
         }
@@ -193,7 +225,8 @@ impl Fields {
             (true, account) => What::Off { account: Text::from(account.unwrap_or_default()) },
             (false, Some(account)) => {
                 let lasts = self.get("sessiontimeout").and_then(|s| s.parse::<u64>().ok());
-                let until = lasts.map(|s| Timestamp(at.0.saturating_add(s.saturating_mul(Timestamp::SECOND))));
+                let until = lasts
+                    .map(|s| Timestamp(at.0.saturating_add(s.saturating_mul(Timestamp::SECOND))));
                 What::On { account: Text::from(account), until }
             }
             (false, None) => return Err("no account"),
@@ -205,9 +238,10 @@ impl Fields {
 /// An address, alone, mapped into IPv6, or with a port.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
-    let addr = text.parse::<IpAddr>().ok().or_else(|| {
-        text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip())
-    })?;
+    let addr = text
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))?;
     Some(addr.to_canonical())
 }
 
@@ -229,11 +263,13 @@ fn parse_time(text: &str) -> Option<Timestamp> {
     u64::try_from(time.as_nanosecond()).ok().map(Timestamp)
 }
 
+/// Months as FreeRADIUS writes them, three letters each.
+const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
 /// `Mon Nov 23 10:00:00 2026`, with which a block of FreeRADIUS begins; taken for UTC.
 fn detail_time(line: &str) -> Option<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, month, day, time, year] = words.as_slice() else { return None };
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let month = MONTHS.find(month).filter(|_| month.len() == 3)? / 3 + 1;
     let day: u8 = day.parse().ok()?;
     let text = format!("{year}-{month:02}-{day:02}T{time}Z");
@@ -312,12 +348,20 @@ mod tests {
             ("no account", "ts=1763546400 ip=192.0.2.7", Err("1: no account")),
             ("no address", "ts=1763546400 user=anna", Err("1: no address")),
             ("no time", "user=anna ip=192.0.2.7", Err("1: no time")),
-            ("odd address", "ts=1763546400.5 user=anna ip=pc7", Err("1: an address that cannot be read")),
+            (
+                "odd address",
+                "ts=1763546400.5 user=anna ip=pc7",
+                Err("1: an address that cannot be read"),
+            ),
         ];
         for (name, line, expected) in table {
             let (events, problems) = lines(line);
             match expected {
-                Ok(event) => assert_eq!((events.join(";"), problems.join(";")), (event.to_owned(), String::new()), "{name}"),
+                Ok(event) => assert_eq!(
+                    (events.join(";"), problems.join(";")),
+                    (event.to_owned(), String::new()),
+                    "{name}"
+                ),
                 Err(problem) => assert_eq!(problems, [problem], "{name}"),
             }
         }
@@ -336,7 +380,8 @@ mod tests {
     #[test]
     fn hostile_lines_do_no_harm() {
         let deep = format!("{}1{}", "{\"a\":".repeat(100), "}".repeat(100));
-        for text in ["=", "====", "{", "{}", "\u{0}=\u{0}", "a=\"", deep.as_str(), "Mon Foo 1 x y"] {
+        for text in ["=", "====", "{", "{}", "\u{0}=\u{0}", "a=\"", deep.as_str(), "Mon Foo 1 x y"]
+        {
             let (events, _) = read("x", text);
             assert!(events.is_empty(), "{text:.20}");
         }

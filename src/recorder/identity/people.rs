@@ -31,8 +31,18 @@ const SECOND_HOLDS: u64 = 3_600 * Timestamp::SECOND;
 
 /// Logins that are no person's.
 const NOBODY: [&str; 12] = [
-    "", "-", "anonymous", "anonymous logon", "guest", "system", "local service",
-    "network service", "iusr", "nobody", "root", "krbtgt",
+    "",
+    "-",
+    "anonymous",
+    "anonymous logon",
+    "guest",
+    "system",
+    "local service",
+    "network service",
+    "iusr",
+    "nobody",
+    "root",
+    "krbtgt",
 ];
 
 /// A time in which somebody was there.
@@ -227,8 +237,12 @@ mod tests {
         sign(&mut p, "anna", Source::Kerberos, 100);
         sign(&mut p, "ben", Source::Kerberos, 200);
         sign(&mut p, "anna", Source::Kerberos, 300);
-        let table =
-            [("before", 99, vec![]), ("first", 199, vec!["anna"]), ("second", 299, vec!["ben"]), ("again", 300, vec!["anna"])];
+        let table = [
+            ("before", 99, vec![]),
+            ("first", 199, vec!["anna"]),
+            ("second", 299, vec!["ben"]),
+            ("again", 300, vec!["anna"]),
+        ];
         for (name, at, expected) in table {
             assert_eq!(there(&p, at), expected, "{name}");
         }

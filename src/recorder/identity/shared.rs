@@ -153,10 +153,14 @@ mod tests {
     #[test]
     fn evidence_makes_many() {
         let ttl = |shared: &mut Shared, ttls: &[u8], device| {
-            ttls.iter().for_each(|ttl| shared.ttl(R, ip(), *ttl, device));
+            for ttl in ttls {
+                shared.ttl(R, ip(), *ttl, device);
+            }
         };
         let system = |shared: &mut Shared, agents: &[&str]| {
-            agents.iter().for_each(|a| shared.system(R, ip(), system_of(a).unwrap().1));
+            for agent in agents {
+                shared.system(R, ip(), system_of(agent).unwrap().1);
+            }
         };
         let (router, own) = (Some(DeviceId(7)), OWNER);
         let table: [(&str, Option<Many>, Option<Many>); 7] = [

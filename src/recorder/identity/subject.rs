@@ -193,7 +193,8 @@ impl Key {
                 let mut text = String::new();
                 // Twice the octets in hex, and a line break; more is something else.
                 file.take(KEY_BYTES as u64 * 2 + 2).read_to_string(&mut text)?;
-                let octets = unhex(text.trim()).ok_or_else(|| wrong("holds no key (64 hex digits)"))?;
+                let octets =
+                    unhex(text.trim()).ok_or_else(|| wrong("holds no key (64 hex digits)"))?;
                 Ok(Self(octets))
             }
             Err(e) => Err(e),
@@ -234,13 +235,14 @@ impl Veil {
     pub fn for_reader(stored: Mode, asked: Option<&Veil>) -> io::Result<Veil> {
         match (stored, asked) {
             // What lies in a pseudonymous store are pseudonyms already.
-            (Mode::Pseudonymous | Mode::Clear, None) => Ok(Veil::clear()),
-            (Mode::Pseudonymous, Some(_)) => Ok(Veil::clear()),
+            (Mode::Clear, None) | (Mode::Pseudonymous, _) => Ok(Veil::clear()),
             (Mode::Clear, Some(veil)) if veil.mode == Mode::Clear => Ok(Veil::clear()),
             (_, Some(veil)) if veil.key.is_some() => {
                 Ok(Veil { mode: Mode::Masked, key: veil.key.clone(), epoch_days: 0 })
             }
-            (Mode::Masked, _) | (Mode::Clear, Some(_)) => Ok(Veil::new(Mode::Masked, Key::random()?, 0)),
+            (Mode::Masked, _) | (Mode::Clear, Some(_)) => {
+                Ok(Veil::new(Mode::Masked, Key::random()?, 0))
+            }
         }
     }
 
@@ -334,7 +336,10 @@ impl Veil {
             realm: actor.realm,
             addr: self.address(actor.addr),
             mac: actor.mac.map(|mac| self.mac(mac)),
-            host_name: actor.host_name.as_deref().map(|n| Text::from(self.pseudonym(Kind::Device, n))),
+            host_name: actor
+                .host_name
+                .as_deref()
+                .map(|n| Text::from(self.pseudonym(Kind::Device, n))),
             who: self.person(&actor.who),
         })
     }
@@ -358,7 +363,12 @@ impl Veil {
         let client = Endpoint { addr: self.address(item.client.addr), port: item.client.port };
         let filter = format!("frame.number=={}", item.first_frame);
         // The Community ID is a hash without a key: whoever guesses the address can check it.
-        EvidenceItem { client, community_id: Text::from(""), wireshark_filter: Text::from(filter), ..item }
+        EvidenceItem {
+            client,
+            community_id: Text::from(""),
+            wireshark_filter: Text::from(filter),
+            ..item
+        }
     }
 
     /// A finding as it may leave.
@@ -386,7 +396,9 @@ impl Veil {
 
     /// Takes the names out of rows before they are stored; `names` are those of devices.
     pub fn rows(&self, rows: &mut InputRows, names: &HashSet<Text>) {
-        let day = |day: u32| Timestamp((u64::from(day) * 86_400 + 43_200).saturating_mul(Timestamp::SECOND));
+        let day = |day: u32| {
+            Timestamp((u64::from(day) * 86_400 + 43_200).saturating_mul(Timestamp::SECOND))
+        };
         for row in &mut rows.usage {
             row.actor = self.for_store(row.first_seen).actor(&row.actor);
         }
@@ -444,8 +456,18 @@ impl Veil {
 /// `true` for names and addresses that mean something on one network only (RFC 6761, RFC 6762,
 /// RFC 8375, and what administrators use besides).
 pub fn is_local(host: &str) -> bool {
-    const SUFFIXES: [&str; 10] =
-        ["local", "lan", "home", "internal", "corp", "intranet", "arpa", "localdomain", "test", "private"];
+    const SUFFIXES: [&str; 10] = [
+        "local",
+        "lan",
+        "home",
+        "internal",
+        "corp",
+        "intranet",
+        "arpa",
+        "localdomain",
+        "test",
+        "private",
+    ];
     let bare = host.trim_start_matches('[');
     let bare = bare.split(']').next().unwrap_or(bare);
     let socket = host.parse::<std::net::SocketAddr>().ok().map(|s| s.ip());

@@ -19,9 +19,11 @@ use super::known::{Event, Known, What};
 use super::people::{self, Account, People, Stay};
 use super::shared::{self, Shared};
 use super::{Claim, Many, Person, Relation, Source, Subject};
-use crate::recorder::names::Asker;
-use crate::recorder::store::rows::{Actor, BindingRow, IdentityRows, ManyRow, SaidRow, StayRow, Text};
 use crate::observation::{FlowRef, Session};
+use crate::recorder::names::Asker;
+use crate::recorder::store::rows::{
+    Actor, BindingRow, IdentityRows, ManyRow, SaidRow, StayRow, Text,
+};
 use crate::types::{MacAddr, Realm, Timestamp};
 use crate::watcher::protocol::SessionState;
 use crate::written::masked;
@@ -137,7 +139,15 @@ impl Tracker {
     }
 
     /// A frame of `mac` carried a packet of `addr` with this TTL; 0 if it is not known.
-    pub fn frame(&mut self, realm: Realm, addr: IpAddr, mac: MacAddr, ttl: u8, at: Timestamp, input: u16) {
+    pub fn frame(
+        &mut self,
+        realm: Realm,
+        addr: IpAddr,
+        mac: MacAddr,
+        ttl: u8,
+        at: Timestamp,
+        input: u16,
+    ) {
         if shared::is_unrouted(ttl) {
             self.shared.ttl(realm, addr, ttl, None);
             self.bind(realm, addr, mac, Source::Frame, at, 0, input);
@@ -153,7 +163,15 @@ impl Tracker {
     }
 
     /// The device calls itself `name`.
-    pub fn call(&mut self, realm: Realm, mac: MacAddr, name: &Text, source: Source, at: Timestamp, input: u16) {
+    pub fn call(
+        &mut self,
+        realm: Realm,
+        mac: MacAddr,
+        name: &Text,
+        source: Source,
+        at: Timestamp,
+        input: u16,
+    ) {
         if name.is_empty() || name.len() > NAME_MAX {
             return;
         }
@@ -163,7 +181,15 @@ impl Tracker {
     }
 
     /// Whoever has `addr` calls itself `name`.
-    pub fn call_address(&mut self, realm: Realm, addr: IpAddr, name: &Text, source: Source, at: Timestamp, input: u16) {
+    pub fn call_address(
+        &mut self,
+        realm: Realm,
+        addr: IpAddr,
+        name: &Text,
+        source: Source,
+        at: Timestamp,
+        input: u16,
+    ) {
         let owner = self.binding(realm, addr, at).and_then(|i| self.devices.get(i.device));
         if let Some(mac) = owner.map(|d| d.mac) {
             self.call(realm, mac, name, source, at, input);
@@ -192,10 +218,19 @@ impl Tracker {
     }
 
     /// An account was seen on the wire, of the client at `addr`.
-    pub fn account(&mut self, realm: Realm, addr: IpAddr, source: Source, account: &str, at: Timestamp, input: u16) {
+    pub fn account(
+        &mut self,
+        realm: Realm,
+        addr: IpAddr,
+        source: Source,
+        account: &str,
+        at: Timestamp,
+        input: u16,
+    ) {
         match Account::read(account) {
             Account::Machine(name) => {
-                let source = if source == Source::Kerberos { Source::Kerberos } else { Source::Announced };
+                let source =
+                    if source == Source::Kerberos { Source::Kerberos } else { Source::Announced };
                 self.call_address(realm, addr, &name, source, at, input);
             }
             Account::Person(_) if self.known.settings.users => {
@@ -224,7 +259,14 @@ impl Tracker {
     }
 
     /// What RADIUS says: people are let in with a device, often before it has an address.
-    pub fn session(&mut self, flow: &FlowRef, session: &Session, user: &str, at: Timestamp, input: u16) {
+    pub fn session(
+        &mut self,
+        flow: &FlowRef,
+        session: &Session,
+        user: &str,
+        at: Timestamp,
+        input: u16,
+    ) {
         let realm = flow.realm;
         let key = (flow.client.addr, flow.server.addr, session.id);
         let (mut user, mut mac) = (Text::from(user), session.mac);
@@ -339,7 +381,12 @@ impl Tracker {
     }
 
     /// The device as its managers know it: by link address, else by its name, else by address.
-    fn managed(&self, device: Option<&Device>, name: Option<&Text>, addr: IpAddr) -> Option<&Managed> {
+    fn managed(
+        &self,
+        device: Option<&Device>,
+        name: Option<&Text>,
+        addr: IpAddr,
+    ) -> Option<&Managed> {
         let inventory = &self.known.inventory;
         let by_mac = device.and_then(|d| inventory.by_mac(d.mac));
         let by_name = || name.and_then(|name| inventory.by_name(name));
@@ -395,13 +442,17 @@ impl Tracker {
     ) -> Option<&Stay> {
         let others = device.into_iter().flat_map(Device::addresses).filter(|other| *other != addr);
         let here = |addr: IpAddr| {
-            let same_device = move |stay: &&Stay| {
-                self.binding(realm, addr, stay.from).map(|i| i.device) == id
-            };
+            let same_device =
+                move |stay: &&Stay| self.binding(realm, addr, stay.from).map(|i| i.device) == id;
             self.people.of(realm, addr).iter().filter(move |s| s.holds(at)).filter(same_device)
         };
         let stays = std::iter::once(addr).chain(others).flat_map(here);
         stays.min_by_key(|s| (people::class(s.source), std::cmp::Reverse(s.from)))
+    }
+
+    /// Octets that bindings and devices take.
+    pub fn bytes(&self) -> usize {
+        self.bindings.bytes() + self.devices.bytes()
     }
 
     /// Times that a cap made something be forgotten.
@@ -415,7 +466,8 @@ impl Tracker {
             let lease_s = row.until.since(row.from) / Timestamp::SECOND;
             let lease_s = u32::try_from(lease_s).unwrap_or(u32::MAX);
             let Some(device) = self.devices.of(row.realm, row.mac) else { continue };
-            let sign = Sign { device, source: row.source, at: row.from, lease_s, input: REMEMBERED };
+            let sign =
+                Sign { device, source: row.source, at: row.from, lease_s, input: REMEMBERED };
             if self.bindings.sign(row.realm, row.addr, &sign) {
                 self.devices.has(device, row.addr);
             }
@@ -533,10 +585,8 @@ mod tests {
     }
 
     fn tracker(inventory: &str) -> Tracker {
-        let mut known = Known {
-            settings: Settings { users: true, ..Settings::default() },
-            ..Known::default()
-        };
+        let mut known =
+            Known { settings: Settings { users: true, ..Settings::default() }, ..Known::default() };
         assert!(known.inventory.read("a.csv", inventory, &[]).is_empty());
         Tracker::new(known.sorted())
     }
@@ -547,13 +597,18 @@ mod tests {
         let mac = r.mac.map_or("?".to_owned(), |m| m.0[5].to_string());
         let person = match &r.person {
             Person::Unknown => "?".to_owned(),
-            Person::One(c) => format!("{}{}", c.user.name(), if c.relation == Relation::Primary { "*" } else { "" }),
+            Person::One(c) => format!(
+                "{}{}",
+                c.user.name(),
+                if c.relation == Relation::Primary { "*" } else { "" }
+            ),
             Person::Many(_) => "many".to_owned(),
         };
         format!("{mac} {} {person}", r.host_name.as_deref().unwrap_or("?"))
     }
 
-    const INVENTORY: &str = "name,mac,user,department\npc-1,02:00:00:00:00:01,anna,Sales\npc-2,,ben,Lab\n";
+    const INVENTORY: &str =
+        "name,mac,user,department\npc-1,02:00:00:00:00:01,anna,Sales\npc-2,,ben,Lab\n";
 
     #[test]
     fn the_main_path_dhcp_to_device_to_primary_user() {
@@ -642,7 +697,11 @@ mod tests {
         for n in 20..26 {
             t.frame(R, ip(n), mac(2), 64, s(100), 0);
         }
-        assert_eq!(who(&t, ip(20), 100), "? ? ?", "a bridge that keeps TTLs, by its many addresses");
+        assert_eq!(
+            who(&t, ip(20), 100),
+            "? ? ?",
+            "a bridge that keeps TTLs, by its many addresses"
+        );
     }
 
     #[test]
@@ -669,8 +728,16 @@ mod tests {
     #[test]
     fn files_happen_in_their_time() {
         let mut known = Known::default();
-        let lease = |at, m| Event { at: s(at), addr: ip(9), what: What::Lease { mac: mac(m), lease_s: 1_000, name: None } };
-        let on = Event { at: s(150), addr: ip(9), what: What::On { account: Text::from("anna"), until: None } };
+        let lease = |at, m| Event {
+            at: s(at),
+            addr: ip(9),
+            what: What::Lease { mac: mac(m), lease_s: 1_000, name: None },
+        };
+        let on = Event {
+            at: s(150),
+            addr: ip(9),
+            what: What::On { account: Text::from("anna"), until: None },
+        };
         let off = Event { at: s(180), addr: ip(9), what: What::Off { account: Text::from("") } };
         known.events = vec![lease(300, 2), off, lease(100, 1), on];
         let mut t = Tracker::new(known.sorted());
@@ -694,6 +761,23 @@ mod tests {
         assert_eq!((after.mac, after.host_name.as_deref()), (Some(mac(1)), Some("pc")));
         let apart = t.refined(&before, s(400), s(1_050));
         assert_eq!(apart.mac, None, "not all of it was that device's");
+    }
+
+    #[test]
+    fn a_million_bindings_fit_into_300_bytes_each() {
+        let mut t = Tracker::default();
+        let count = 1_000_000_u32;
+        for n in 0..count {
+            let [a, b, c, d] = n.to_be_bytes();
+            let addr = IpAddr::from([10 + a, b, c, d]);
+            t.bind(R, addr, MacAddr([2, 1, a, b, c, d]), Source::Neighbor, s(100), 0, 0);
+        }
+        let each = t.bytes() / count as usize;
+        assert!(each <= 300, "{each}");
+        assert_eq!(
+            (t.dropped(), t.resolve(R, IpAddr::from([10, 0, 0, 9]), s(100)).mac.is_some()),
+            (0, true)
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::tracker::REMEMBERED;
 use super::{Known, Many, Person, Source, Tracker, Veil};
 use crate::recorder::identity::people::class;
-use crate::recorder::store::rows::{Actor, IdentityRows, mac_text};
 use crate::recorder::store::rows::Text;
+use crate::recorder::store::rows::{Actor, IdentityRows, mac_text};
 use crate::types::{Realm, Timestamp};
 
 /// One piece of evidence.
@@ -156,7 +156,8 @@ fn people(at: Timestamp, who: &Person, rows: &IdentityRows, veil: &Veil) -> Vec<
 
 fn assigned(at: Timestamp, actor: &Actor, known: &Known, veil: &Veil) -> Option<Link> {
     let inventory = &known.inventory;
-    let by_mac = actor.mac.and_then(|mac| inventory.by_mac(mac)).map(|m| (m, "by its link address"));
+    let by_mac =
+        actor.mac.and_then(|mac| inventory.by_mac(mac)).map(|m| (m, "by its link address"));
     let name = || actor.host_name.as_ref().and_then(|n: &Text| inventory.by_name(n));
     let by_name = || name().map(|m| (m, "by its name"));
     let by_address = || inventory.by_address(actor.addr).map(|m| (m, "by its address"));

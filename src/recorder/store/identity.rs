@@ -10,9 +10,7 @@ use std::sync::Arc;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::rows::{
-    Actor, BindingRow, IdentityRows, ManyRow, PersonUse, SaidRow, StayRow, Text,
-};
+use super::rows::{Actor, BindingRow, IdentityRows, ManyRow, PersonUse, SaidRow, StayRow, Text};
 use super::sql::{Addr, Count, Mac};
 use super::{Answers, Error, Store, retention};
 use crate::recorder::identity::{Claim, Kind, Many, Mode, Person, Relation, Source, Subject, Veil};
@@ -112,9 +110,7 @@ pub(super) fn write(
     for row in &rows.bindings {
         let (addr, mac) = (Addr(row.addr), Mac(Some(row.mac)));
         let (from, until) = (row.from, row.until);
-        put.execute(params![
-            input, row.realm.0, addr, mac, from, until, row.source, row.disputed
-        ])?;
+        put.execute(params![input, row.realm.0, addr, mac, from, until, row.source, row.disputed])?;
     }
     let mut put = conn.prepare_cached(
         "INSERT INTO said VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -125,7 +121,14 @@ pub(super) fn write(
     for row in &rows.said {
         let mac = Mac(Some(row.mac));
         put.execute(params![
-            input, row.realm.0, mac, row.is_name, row.text, row.source, row.first, row.last
+            input,
+            row.realm.0,
+            mac,
+            row.is_name,
+            row.text,
+            row.source,
+            row.first,
+            row.last
         ])?;
     }
     let mut put = conn.prepare_cached(
@@ -136,7 +139,14 @@ pub(super) fn write(
         let person = user_id(conn, row.user.name(), None)?;
         let (addr, from) = (Addr(row.addr), row.from);
         put.execute(params![
-            input, row.realm.0, addr, person, from, row.last, row.until, row.source
+            input,
+            row.realm.0,
+            addr,
+            person,
+            from,
+            row.last,
+            row.until,
+            row.source
         ])?;
     }
     let mut put = conn.prepare_cached("INSERT OR IGNORE INTO shared VALUES (?1, ?2, ?3, ?4)")?;
@@ -197,7 +207,8 @@ pub(super) fn people_of(conn: &Connection, finding: i64) -> Result<Vec<PersonUse
 
 /// The mode that the store was last written under.
 pub(super) fn mode(conn: &Connection) -> Result<Mode, Error> {
-    let number = conn.query_row("SELECT mode FROM privacy", [], |r| r.get::<_, u8>(0)).optional()?;
+    let number =
+        conn.query_row("SELECT mode FROM privacy", [], |r| r.get::<_, u8>(0)).optional()?;
     Ok(number.map_or(Mode::Clear, |n| Mode::from_number(n).unwrap_or(Mode::Masked)))
 }
 
@@ -467,7 +478,8 @@ impl Store {
         let conn = &mut self.answers.conn;
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut done = Forgotten::default();
-        let people: Vec<i64> = ids(&tx, "SELECT id FROM person WHERE lower(user) = lower(?1)", word)?;
+        let people: Vec<i64> =
+            ids(&tx, "SELECT id FROM person WHERE lower(user) = lower(?1)", word)?;
         let macs = macs_of(&tx, word)?;
         let mut gone: Vec<(i64, Text)> = Vec::new();
         for person in people {
@@ -504,10 +516,9 @@ impl Store {
         gone.dedup();
         for (_, key) in &gone {
             // What was told of them lies in the outbox as text.
-            done.rows += tx.execute(
-                "DELETE FROM outbox WHERE substr(event_id, 1, length(?1)) = ?1",
-                [key],
-            )? as u64;
+            done.rows += tx
+                .execute("DELETE FROM outbox WHERE substr(event_id, 1, length(?1)) = ?1", [key])?
+                as u64;
         }
         if done.rows > 0 || done.people > 0 {
             post_erasure(&tx, token, &gone)?;

@@ -355,10 +355,9 @@ impl Answers {
                 .filter_map(|n| n.parse().ok().and_then(ClientClass::from_number))
                 .collect();
             Ok(SeenBy {
-                actor: self.veil.actor(&Arc::new(Actor {
-                    who: read_who(r, 14)?,
-                    ..read_actor(r, 0)?
-                })),
+                actor: self
+                    .veil
+                    .actor(&Arc::new(Actor { who: read_who(r, 14)?, ..read_actor(r, 0)? })),
                 client_classes: classes.into_iter().collect(),
                 disposition: r.get(5)?,
                 level: r.get(6)?,

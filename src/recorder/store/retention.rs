@@ -131,8 +131,12 @@ const MEMORY: Table = Table {
     only: "true",
 };
 
-const BINDING: Table =
-    Table { name: "binding", key: "input, realm, addr, began, mac", age: ("ended", 1), only: "true" };
+const BINDING: Table = Table {
+    name: "binding",
+    key: "input, realm, addr, began, mac",
+    age: ("ended", 1),
+    only: "true",
+};
 
 const SAID: Table = Table {
     name: "said",

@@ -781,7 +781,7 @@ fn added(stored: &Finding, new: &Finding) -> Finding {
     next.flows = stored.flows.saturating_add(new.flows);
     next.first_seen = stored.first_seen.min(new.first_seen);
     next.last_seen = stored.last_seen.max(new.last_seen);
-    next.people = stored.people.clone();
+    next.people.clone_from(&stored.people);
     for of in &new.people {
         match next.people.iter_mut().find(|known| known.who == of.who) {
             Some(known) => {
@@ -801,7 +801,8 @@ fn same_but(a: &Finding, b: &Finding, volume_apart: bool) -> bool {
     let plain = |f: &Finding| {
         // Who it was stands in the persons; the actor's row is that of the first revision.
         let actor = std::sync::Arc::new(Actor { who: Person::Unknown, ..Actor::clone(&f.actor) });
-        let mut f = Finding { actor, revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
+        let mut f =
+            Finding { actor, revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
         if volume_apart {
             (f.bytes_up, f.bytes_down, f.flows, f.last_seen) = (0, 0, 0, Timestamp(0));
             for of in &mut f.people {

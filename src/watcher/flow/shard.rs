@@ -661,8 +661,7 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (sender, number, now) =
-            (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame, cold.last);
+        let (sender, number, now) = (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame, cold.last);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();
         let (events, texts) = (&mut self.events, &mut *out.texts);

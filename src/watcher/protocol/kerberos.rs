@@ -353,7 +353,12 @@ mod tests {
         };
         let invalid = |field| Err(ParseError::invalid(field));
         let table = [
-            ("AS-REQ", request(AS_REQ, Some(&["alice"])), vec!["KerberosRequest alice of CORP.TEST"], Ok(())),
+            (
+                "AS-REQ",
+                request(AS_REQ, Some(&["alice"])),
+                vec!["KerberosRequest alice of CORP.TEST"],
+                Ok(()),
+            ),
             ("AS-REP", reply(AS_REP, &["alice"], 900), vec![alice], Ok(())),
             (
                 "TGS-REP of a machine's service",

@@ -65,7 +65,8 @@ mod tests {
     }
 
     fn bind(name: &str, authentication: (u8, &[u8])) -> Vec<u8> {
-        let parts = [ber(2, &[3]), ber(4, name.as_bytes()), ber(authentication.0, authentication.1)];
+        let parts =
+            [ber(2, &[3]), ber(4, name.as_bytes()), ber(authentication.0, authentication.1)];
         ber(0x30, &[ber(2, &[1]), ber(0x60, &parts.concat())].concat())
     }
 
@@ -81,7 +82,11 @@ mod tests {
             ("without a password", bind("cn=anna", (0x80, b"")), Ok(None)),
             ("SASL", bind("", (0xa3, b"\x04\x06GSSAPI")), Ok(None)),
             ("a long name", bind(&long, (0x80, b"x")), Err(ParseError::limit("name"))),
-            ("a search", ber(0x30, &[ber(2, &[1]), ber(0x63, b"")].concat()), Err(ParseError::invalid("tag"))),
+            (
+                "a search",
+                ber(0x30, &[ber(2, &[1]), ber(0x63, b"")].concat()),
+                Err(ParseError::invalid("tag")),
+            ),
         ];
         for (name, bytes, expected) in table {
             assert_eq!(simple_bind(&bytes), expected, "{name}");

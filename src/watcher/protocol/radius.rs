@@ -188,22 +188,50 @@ mod tests {
                 packet(1, &[(1, b"anna"), secret, (31, b"02-00-00-00-00-09:corp")]),
                 "Asked 7 anna - 9 0",
             ),
-            ("identity of EAP alone", packet(1, &[(79, &eap), (31, b"020000000009")]), "Asked 7 anna - 9 0"),
+            (
+                "identity of EAP alone",
+                packet(1, &[(79, &eap), (31, b"020000000009")]),
+                "Asked 7 anna - 9 0",
+            ),
             ("accept", packet(2, &[(27, &60_u32.to_be_bytes())]), "Granted 7  - 0 60"),
             (
                 "start",
-                packet(4, &[(40, &start), (1, b"anna@corp"), (8, &[192, 0, 2, 7]), (31, b"0200.0000.0009")]),
+                packet(
+                    4,
+                    &[
+                        (40, &start),
+                        (1, b"anna@corp"),
+                        (8, &[192, 0, 2, 7]),
+                        (31, b"0200.0000.0009"),
+                    ],
+                ),
                 "Begun 7 anna@corp 192.0.2.7 9 0",
             ),
-            ("stop", packet(4, &[(40, &stop), (1, b"anna"), (8, &[192, 0, 2, 7])]), "Ended 7 anna 192.0.2.7 0 0"),
+            (
+                "stop",
+                packet(4, &[(40, &stop), (1, b"anna"), (8, &[192, 0, 2, 7])]),
+                "Ended 7 anna 192.0.2.7 0 0",
+            ),
             ("IPv6", packet(4, &[(1, b"anna"), (168, &v6)]), "Begun 7 anna 2001:db8::7 0 0"),
-            ("address left to others", packet(4, &[(1, b"anna"), (8, &[255; 4])]), "Begun 7 anna - 0 0"),
-            ("a telephone", packet(4, &[(1, b"anna"), (31, b"+49 30 123456789")]), "Begun 7 anna - 0 0"),
+            (
+                "address left to others",
+                packet(4, &[(1, b"anna"), (8, &[255; 4])]),
+                "Begun 7 anna - 0 0",
+            ),
+            (
+                "a telephone",
+                packet(4, &[(1, b"anna"), (31, b"+49 30 123456789")]),
+                "Begun 7 anna - 0 0",
+            ),
             ("the server came up", packet(4, &[(40, &on), (1, b"anna")]), ""),
             ("reject", packet(3, &[(1, b"anna")]), ""),
         ];
         for (name, bytes, expected) in table {
-            assert_eq!(said(&bytes), (vec![expected.to_owned()].into_iter().filter(|e| !e.is_empty()).collect(), Ok(())), "{name}");
+            assert_eq!(
+                said(&bytes),
+                (vec![expected.to_owned()].into_iter().filter(|e| !e.is_empty()).collect(), Ok(())),
+                "{name}"
+            );
         }
     }
 
