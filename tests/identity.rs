@@ -376,3 +376,44 @@ fn who_is_forgotten_is_in_no_byte() {
     let record = std::fs::read_to_string(dir.path().join("s.db.audit")).unwrap();
     assert!(!record.contains("planted"), "the record names nobody: {record}");
 }
+
+#[test]
+fn late_evidence_is_a_new_revision_and_never_takes_a_name_back() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("shadowtap.toml"), IDENTITY).unwrap();
+    let addr = v4("10.0.0.9");
+    let mut w = Wire::default();
+    w.dhcp(MS, mac(1), "10.0.0.9".parse().unwrap(), "LAPTOP-1", 36_000);
+    w.ask(MS + 60_000, (mac(1), addr, 5_001), 64, HOST, "");
+    w.save(&dir.path().join("1.pcap"));
+    // Another sensor saw the logon of a minute before.
+    let mut w = Wire::default();
+    w.kerberos(MS + 30_000, (mac(1), addr), "anna");
+    w.dhcp(MS + 20_000, mac(1), "10.0.0.9".parse().unwrap(), "LAPTOP-1", 36_000);
+    w.save(&dir.path().join("2.pcap"));
+    std::fs::write(dir.path().join("3.pcap"), std::fs::read(dir.path().join("1.pcap")).unwrap())
+        .unwrap();
+    let scan = |file: &str| {
+        let output = shadowtap(dir.path(), &["scan", "--quiet", "--json", "--store", "s.db", file]);
+        assert!(output.status.success(), "{}", text(&output));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let first = scan("1.pcap");
+    assert_eq!(who(&first), ["10.0.0.9 01 LAPTOP-1 ? 1"]);
+    let id = first["findings"][0]["id"].as_str().unwrap().to_owned();
+    let finding = || {
+        let output = shadowtap(dir.path(), &["evidence", &id, "--store", "s.db", "--json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let of = &answer["finding"];
+        let user = of["user"].as_str().unwrap_or("?").to_owned();
+        (of["revision"].as_u64().unwrap(), user, of["bytes_sent"].as_u64().unwrap())
+    };
+    let (revision, user, sent) = finding();
+    assert_eq!((revision, &*user), (1, "?"));
+    scan("2.pcap");
+    assert_eq!(finding(), (2, "anna".to_owned(), sent), "a new revision, and no byte more");
+    scan("2.pcap");
+    assert_eq!(finding(), (2, "anna".to_owned(), sent), "once");
+    let devices = text(&shadowtap(dir.path(), &["users", "--store", "s.db"]));
+    assert!(devices.contains("anna | LAPTOP-1 | 1 finding"), "{devices}");
+}

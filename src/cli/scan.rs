@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
@@ -23,6 +24,7 @@ use crate::config::{Config, Flag};
 use crate::courier::{self, sinks::jsonl::JsonLines};
 use crate::observation::Batch;
 use crate::recorder::desk::{Desk, Rulebook};
+use crate::recorder::identity::Known;
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{InputRow, InputRows, Text};
 use crate::recorder::store::{Scope, Store};
@@ -283,6 +285,9 @@ struct Scan {
     /// Last frame of all inputs: the time that retention goes by.
     newest: Timestamp,
     quiet: bool,
+    /// The store is a file, which may hold earlier inputs.
+    kept: bool,
+    known: Arc<Known>,
 }
 
 impl Listener for Scan {
@@ -356,7 +361,7 @@ impl Scan {
         for aside in store.opened().moved_aside.iter().chain(&store.opened().backup) {
             eprintln!("shadowtap: the store of before lies at {}", aside.display());
         }
-        let network = rulebook.network.clone();
+        let (network, known) = (rulebook.network.clone(), rulebook.known.clone());
         let mut desk = Desk::new(rulebook);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         let observations = match &args.observations {
@@ -382,6 +387,8 @@ impl Scan {
             stored: 0,
             newest: Timestamp(0),
             quiet: args.quiet,
+            kept: args.store.is_some() || config.store.file.is_some(),
+            known,
         })
     }
 
@@ -398,6 +405,12 @@ impl Scan {
             && let Err(error) = observations.finish()
         {
             self.fail("observations", &error);
+        }
+        // What these inputs tell of who is who may name somebody in earlier ones.
+        if self.kept
+            && let Err(error) = self.store.reattribute(&self.known)
+        {
+            self.fail("store", &error);
         }
         if let Err(error) = self.store.retain(self.newest) {
             self.fail("store", &error);
@@ -428,7 +441,7 @@ impl Scan {
             Err(error) => self.fail("store", &error),
         }
         match self.store.answers().identity_at(first) {
-            Ok(rows) => self.desk.remember(&rows),
+            Ok(rows) => self.desk.remember(&rows, first),
             Err(error) => self.fail("store", &error),
         }
     }

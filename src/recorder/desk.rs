@@ -142,8 +142,8 @@ impl Desk {
     }
 
     /// Who was who in earlier inputs, by what the store remembers.
-    pub fn remember(&mut self, rows: &IdentityRows) {
-        self.world.who.remember(rows);
+    pub fn remember(&mut self, rows: &IdentityRows, until: Timestamp) {
+        self.world.who.remember(rows, until);
     }
 
     /// Tells the names of inputs, by index.

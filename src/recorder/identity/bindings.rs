@@ -177,6 +177,36 @@ impl Bindings {
         true
     }
 
+    /// Takes an interval that was found before, as it stands; where it meets another, trust decides.
+    pub fn recall(&mut self, realm: Realm, addr: IpAddr, mut interval: Interval) {
+        let key = (realm, addr);
+        if self.young.len() >= ADDRESSES_MAX && !self.young.contains_key(&key) {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        let Some(slot) = self.young.get_mut(&key) else {
+            self.young.insert(key, Slot::One(interval));
+            return;
+        };
+        let Some(last) = slot.all_mut().last_mut() else { return };
+        if last.until > interval.from {
+            if last.device == interval.device {
+                last.source = last.source.min(interval.source);
+                last.until = last.until.max(interval.until);
+                return;
+            }
+            if last.source < interval.source {
+                last.disputed = true;
+                interval.from = last.until;
+            } else {
+                last.until = interval.from;
+            }
+        }
+        if interval.from < interval.until && slot.push(interval) {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
     /// The address is free from `at` on.
     pub fn release(&mut self, realm: Realm, addr: IpAddr, at: Timestamp) {
         let key = (realm, addr);
@@ -281,6 +311,30 @@ mod tests {
         assert_eq!(who(&b, 4_599), Some(1));
         b.sign(R, ip(9), &sign(3, Source::Neighbor, 5_000, 0));
         assert_eq!((who(&b, 4_999), who(&b, 5_000)), (Some(2), Some(3)), "equals: the later");
+    }
+
+    #[test]
+    fn what_is_recalled_stays_as_it_was() {
+        let mut b = Bindings::default();
+        let interval = |device, from, until, source| Interval {
+            from: s(from),
+            until: s(until),
+            device: DeviceId(device),
+            input: 0,
+            source,
+            disputed: false,
+        };
+        for i in [
+            interval(1, 1_000, 2_000, Source::Dhcp),
+            interval(1, 1_500, 2_500, Source::Neighbor),
+            interval(2, 2_400, 3_000, Source::Neighbor),
+            interval(3, 2_900, 4_000, Source::Dhcp),
+        ] {
+            b.recall(R, ip(9), i);
+        }
+        let found: Vec<_> =
+            [999, 1_000, 2_499, 2_500, 2_899, 2_900, 4_000].map(|at| who(&b, at)).into();
+        assert_eq!(found, [None, Some(1), Some(1), Some(2), Some(2), Some(3), None]);
     }
 
     #[test]

@@ -57,6 +57,8 @@ struct Signs {
     /// Bits of initial TTLs.
     classes: u8,
     proxy: bool,
+    /// What an earlier run found.
+    before: Option<Many>,
     /// Routed packets came in frames of this device.
     forwarder: Option<DeviceId>,
 }
@@ -101,6 +103,11 @@ impl Shared {
         self.at(realm, addr).proxy = true;
     }
 
+    /// An earlier run found many there.
+    pub fn remember(&mut self, realm: Realm, addr: IpAddr, many: Many) {
+        self.at(realm, addr).before = Some(many);
+    }
+
     /// Why there are many at the address, which belongs to `owner` by a grant or by ARP.
     pub fn many(&self, realm: Realm, addr: IpAddr, owner: Option<DeviceId>) -> Option<Many> {
         let signs = self.signs.get(&(realm, addr))?;
@@ -113,7 +120,7 @@ impl Shared {
         } else if signs.systems.count_ones() > 1 || signs.classes.count_ones() > 1 {
             Some(Many::Systems)
         } else {
-            None
+            signs.before
         }
     }
 }

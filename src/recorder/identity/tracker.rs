@@ -51,6 +51,13 @@ pub struct Resolved {
     pub person: Person,
 }
 
+/// Something that was known before.
+enum Past<'a> {
+    Binding(&'a BindingRow),
+    Stay(&'a StayRow),
+    Event(&'a Event),
+}
+
 /// Everything known of one world.
 #[derive(Debug, Default)]
 pub struct Tracker {
@@ -460,34 +467,56 @@ impl Tracker {
         self.bindings.dropped + self.devices.dropped + self.people.dropped + self.shared.dropped
     }
 
-    /// Takes what the store remembers of earlier inputs.
-    pub fn remember(&mut self, rows: &IdentityRows) {
-        for row in &rows.bindings {
-            let lease_s = row.until.since(row.from) / Timestamp::SECOND;
-            let lease_s = u32::try_from(lease_s).unwrap_or(u32::MAX);
-            let Some(device) = self.devices.of(row.realm, row.mac) else { continue };
-            let sign =
-                Sign { device, source: row.source, at: row.from, lease_s, input: REMEMBERED };
-            if self.bindings.sign(row.realm, row.addr, &sign) {
-                self.devices.has(device, row.addr);
+    /// Takes what the store remembers of earlier inputs, and what files say of the time up to
+    /// `until`, in the order of time.
+    pub fn remember(&mut self, rows: &IdentityRows, until: Timestamp) {
+        let known = self.known.clone();
+        let mut past: Vec<(Timestamp, Past<'_>)> = Vec::new();
+        past.extend(rows.bindings.iter().map(|b| (b.from, Past::Binding(b))));
+        past.extend(rows.stays.iter().map(|s| (s.from, Past::Stay(s))));
+        for event in known.events.iter().skip(self.happened).take_while(|e| e.at <= until) {
+            past.push((event.at, Past::Event(event)));
+            self.happened += 1;
+        }
+        past.sort_by_key(|p| p.0);
+        for (_, past) in past {
+            match past {
+                Past::Binding(row) => self.recall(row),
+                Past::Stay(row) => {
+                    let sign = people::Sign {
+                        user: row.user.clone(),
+                        source: row.source,
+                        at: row.from,
+                        until: Some(row.until),
+                        input: REMEMBERED,
+                    };
+                    self.people.sign(row.realm, row.addr, sign);
+                }
+                Past::Event(event) => self.happen(event, REMEMBERED),
             }
         }
-        for row in &rows.said {
-            let Some(device) = self.devices.of(row.realm, row.mac) else { continue };
-            if row.is_name {
+        for row in rows.said.iter().filter(|row| row.is_name) {
+            if let Some(device) = self.devices.of(row.realm, row.mac) {
                 self.devices.call(device, &row.text, row.source, row.first, REMEMBERED);
             }
         }
-        for row in &rows.stays {
-            let sign = people::Sign {
-                user: row.user.clone(),
-                source: row.source,
-                at: row.from,
-                until: Some(row.until),
-                input: REMEMBERED,
-            };
-            self.people.sign(row.realm, row.addr, sign);
+        for row in &rows.many {
+            self.shared.remember(row.realm, row.addr, row.many);
         }
+    }
+
+    fn recall(&mut self, row: &BindingRow) {
+        let Some(device) = self.devices.of(row.realm, row.mac) else { return };
+        let interval = Interval {
+            from: row.from,
+            until: row.until,
+            device,
+            input: REMEMBERED,
+            source: row.source,
+            disputed: row.disputed,
+        };
+        self.bindings.recall(row.realm, row.addr, interval);
+        self.devices.has(device, row.addr);
     }
 
     /// What the store keeps of it, by input, in an order of its own.
@@ -788,7 +817,7 @@ mod tests {
         t.account(R, ip(9), Source::Kerberos, "anna", s(200), 3);
         let rows = t.rows().remove(&3).unwrap();
         let mut again = tracker("name\n");
-        again.remember(&rows);
+        again.remember(&rows, s(0));
         assert_eq!(who(&again, ip(9), 250), "1 pc anna");
         assert!(again.rows().is_empty(), "and is not written twice");
     }

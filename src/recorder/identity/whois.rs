@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::tracker::REMEMBERED;
 use super::{Known, Many, Person, Source, Tracker, Veil};
 use crate::recorder::identity::people::class;
 use crate::recorder::store::rows::Text;
@@ -56,13 +55,12 @@ pub fn whois(
     let latest = latest(addr, rows);
     let at = at.unwrap_or(latest);
     let mut tracker = Tracker::new(known.clone());
-    tracker.remember(rows);
-    tracker.advance(at, REMEMBERED);
-    let mut resolved = tracker.resolve(realm, addr, at);
-    let many = rows.many.iter().find(|m| m.addr == addr).map(|m| m.many);
-    if let Some(many) = many {
-        resolved.person = Person::Many(many);
-    }
+    tracker.remember(rows, Timestamp(u64::MAX));
+    let resolved = tracker.resolve(realm, addr, at);
+    let many = match resolved.person {
+        Person::Many(many) => Some(many),
+        _ => None,
+    };
     let who = resolved.person.clone();
     let actor = Arc::new(Actor {
         realm,

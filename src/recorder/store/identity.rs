@@ -302,6 +302,39 @@ impl Answers {
         Ok(rows)
     }
 
+    /// All that the store knows of who is who, for the recorder's own use.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(in crate::recorder) fn identity_all(&self) -> Result<IdentityRows, Error> {
+        let most = Count(REMEMBERED_MAX as u64);
+        Ok(IdentityRows {
+            bindings: self.all(
+                "SELECT DISTINCT realm, addr, mac, began, ended, source, disputed FROM binding
+                 ORDER BY began, addr, mac LIMIT ?1",
+                [&most],
+                read_binding,
+            )?,
+            said: self.all(
+                "SELECT realm, mac, is_name, text, source, min(first_seen), max(last_seen)
+                 FROM said GROUP BY realm, mac, is_name, text, source ORDER BY 6, text LIMIT ?1",
+                [&most],
+                read_said,
+            )?,
+            stays: self.all(
+                "SELECT DISTINCT s.realm, s.addr, p.user, s.began, s.last_seen, s.ended, s.source
+                 FROM stay s JOIN person p ON p.id = s.person ORDER BY s.began, p.user LIMIT ?1",
+                [&most],
+                read_stay,
+            )?,
+            many: self.all(
+                "SELECT DISTINCT realm, addr, many FROM shared ORDER BY addr LIMIT ?1",
+                [&most],
+                read_many,
+            )?,
+        })
+    }
+
     /// What holds at `at`, for a run that begins then. A store of pseudonyms knows nobody.
     ///
     /// # Errors

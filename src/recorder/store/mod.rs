@@ -6,6 +6,7 @@
 //! Limits: one writer; [`Options::size_max_bytes`] and [`Retention`] by default.
 //! Source: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>.
 
+mod attribute;
 mod error;
 mod file;
 mod identity;

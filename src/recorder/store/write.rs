@@ -44,7 +44,7 @@ pub fn write(
     let durable = mode == Mode::Replace || !rows.findings.is_empty();
     conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut writer = Writer { tx: &tx, veil, words: HashMap::new(), actors: HashMap::new() };
+    let mut writer = Writer::new(&tx, veil);
     let committed = writer.rows(rules, input, rows, mode)?;
     drop(writer);
     tx.commit()?;
@@ -52,7 +52,7 @@ pub fn write(
 }
 
 /// One transaction, with the ids that it has looked up already.
-struct Writer<'t> {
+pub(super) struct Writer<'t> {
     tx: &'t Transaction<'t>,
     /// How names leave in alerts.
     veil: &'t Veil,
@@ -66,6 +66,12 @@ struct KnownActor {
     id: i64,
     /// Latest name that a row of this transaction gave, and when.
     host_name: Option<(Timestamp, Text)>,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) fn new(tx: &'t Transaction<'t>, veil: &'t Veil) -> Self {
+        Self { tx, veil, words: HashMap::new(), actors: HashMap::new() }
+    }
 }
 
 impl Writer<'_> {
@@ -441,7 +447,7 @@ impl Writer<'_> {
         Ok((id, is_changed))
     }
 
-    fn revision(&mut self, id: i64, revision: u32, f: &Finding) -> Result<(), Error> {
+    pub(super) fn revision(&mut self, id: i64, revision: u32, f: &Finding) -> Result<(), Error> {
         let mut words = [0; 7];
         let texts = [
             &f.service_name,
@@ -688,7 +694,7 @@ impl Writer<'_> {
         Ok(id)
     }
 
-    fn actor(&mut self, actor: &Actor, at: Timestamp) -> Result<i64, Error> {
+    pub(super) fn actor(&mut self, actor: &Actor, at: Timestamp) -> Result<i64, Error> {
         let key = (actor.realm.0, actor.addr, actor.mac, actor.who.clone());
         let named = actor.host_name.clone().map(|name| (at, name));
         if let Some(known) = self.actors.get_mut(&key) {
@@ -736,7 +742,7 @@ impl Writer<'_> {
     }
 
     /// The name that was said last, by capture time, is the actor's, in whatever order inputs come.
-    fn host_names(&self) -> Result<(), Error> {
+    pub(super) fn host_names(&self) -> Result<(), Error> {
         let mut put = self.tx.prepare_cached(
             "UPDATE actor SET host_name = ?2, host_name_at = ?3
              WHERE id = ?1 AND (host_name_at, coalesce(host_name, '')) < (?3, ?2)",

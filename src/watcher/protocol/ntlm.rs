@@ -275,8 +275,13 @@ pub fn looks_like(bytes: &[u8]) -> bool {
     let binds = |look| matches!(look, Ok(Look::Unit(Unit { sets_up: true, .. })));
     match bytes {
         [0, _, _, _, 0xfe | 0xff, b'S', b'M', b'B', ..] => true,
-        [5, 0 | 1, 11, _, 0 | 0x10, 0, 0, 0, ..] => binds(rpc(bytes)),
+        [5, 0 | 1, 11 | 14, _, 0 | 0x10, 0, 0, 0, ..] => binds(rpc(bytes)),
         [0x30, ..] => binds(ldap_unit(bytes)),
+        // A login to SQL Server without a word before it: its own length, and that of its packet.
+        [0x10, 0 | 1, a, b, 0, 0, _, 0, c, d, e, f, ..] => {
+            let login = u32::from_le_bytes([*c, *d, *e, *f]).checked_add(8);
+            login == Some(u32::from(u16::from_be_bytes([*a, *b])))
+        }
         _ => false,
     }
 }
