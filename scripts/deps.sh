@@ -36,7 +36,11 @@ ip iproute2
 tcpdump tcpdump
 curl curl
 openssl openssl
+rsyslogd rsyslog
 LIST
+    # Receivers that the tests of sinks deliver to; neither brings a command of its own.
+    compgen -G '/usr/lib/*/rsyslog/lmnsd_gtls.so' >/dev/null || missing+=(rsyslog-gnutls)
+    /usr/bin/python3 -c 'import aiosmtpd' 2>/dev/null || missing+=(python3-aiosmtpd)
     # The smoke test says what it lacks and is skipped; the other tests do not need these.
     [ ${#missing[@]} = 0 ] || install "${missing[@]}" || true
 fi

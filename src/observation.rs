@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::NeighborSource;
 use crate::watcher::protocol::grammar::Api;
+use crate::watcher::protocol::tunnel::Tunnel;
 use crate::watcher::protocol::{
     AccountSource, EchOuter, HelloTransport, HostSource, Protocol, SessionState,
 };
@@ -43,6 +44,10 @@ pub struct Batch {
     pub texts: Vec<(TextId, Arc<str>)>,
     /// Sorted by [`Observation::order`].
     pub observations: Vec<Observation>,
+    /// Input of the block's first frame.
+    pub input: u16,
+    /// What the block added to the coverage ledger besides, by name.
+    pub counts: Vec<(&'static str, u64)>,
 }
 
 /// Place of an observation in the run: independent of how many watchers there are.
@@ -207,6 +212,19 @@ pub enum Fact {
     Delta(Delta),
 }
 
+impl Fact {
+    /// The name that it is about, if it is about one.
+    pub fn name(&self) -> TextId {
+        match self {
+            Fact::Hello(hello) => hello.name,
+            Fact::DnsQuery { name, .. } | Fact::DnsAddress { name, .. } => *name,
+            Fact::Http(http) => http.host,
+            Fact::Delta(delta) => delta.name,
+            _ => TextId::NONE,
+        }
+    }
+}
+
 /// A ClientHello.
 #[derive(Clone, Copy, Debug)]
 pub struct Hello {
@@ -315,14 +333,8 @@ pub struct Delta {
     pub up: u64,
     /// The same, server to client.
     pub down: u64,
-    /// IP octets, client to server.
-    pub ip_up: u64,
-    /// IP octets, server to client.
-    pub ip_down: u64,
-    /// Packets, client to server.
-    pub packets_up: u32,
-    /// Packets, server to client.
-    pub packets_down: u32,
+    /// Packets came from the client, from the server.
+    pub heard: [bool; 2],
     /// First packet of the delta; to the second for a flow without a name.
     pub first: Timestamp,
     /// Last packet of the delta.
@@ -376,6 +388,21 @@ impl FlowState {
 
     /// The run ended before the flow did.
     pub const OPEN: u16 = 1 << 9;
+    /// One side sent payload, and not one segment of the other was seen.
+    pub const ONE_SIDED: u16 = 1 << 10;
+    /// Place of two bits that say which tunnel it is.
+    const TUNNEL: u32 = 14;
+
+    /// State of a flow that is the `number`-th tunnel of [`Tunnel::ALL`], from 1.
+    pub fn of_tunnel(number: u8) -> u16 {
+        u16::from(number & 3) << Self::TUNNEL
+    }
+
+    /// The tunnel that the flow is by its shape.
+    pub fn tunnel(self) -> Option<Tunnel> {
+        let number = usize::from(self.0 >> Self::TUNNEL);
+        Tunnel::ALL.get(number.checked_sub(1)?).copied()
+    }
 
     /// `true` if all `bits` are set.
     pub fn has(self, bits: u16) -> bool {
@@ -383,13 +410,21 @@ impl FlowState {
     }
 }
 
-/// Merges the batches of all watchers for one block into the order of the run.
-pub fn merged(batches: &[Batch]) -> Vec<(usize, usize)> {
-    let mut places: Vec<(Order, usize, usize)> = Vec::new();
-    for (b, batch) in batches.iter().enumerate() {
-        places.extend(batch.observations.iter().enumerate().map(|(i, o)| (o.order, b, i)));
-    }
-    // Equal orders are of one shard, so of one batch, where the index decides.
-    places.sort_unstable();
-    places.into_iter().map(|(_, b, i)| (b, i)).collect()
+/// The observations of all watchers for one block, in the order of the run, each with the number
+/// of its watcher. Every batch is sorted, so the next one is the first of some batch; equal orders
+/// are of one shard, so of one batch, where they follow one another.
+pub fn merged(batches: &[Batch]) -> impl Iterator<Item = (usize, &Observation)> {
+    let mut heads: Vec<_> = batches.iter().map(|b| (b.watcher, b.observations.as_slice())).collect();
+    std::iter::from_fn(move || {
+        let (watcher, rest) = match heads.as_mut_slice() {
+            [alone] => alone,
+            many => many
+                .iter_mut()
+                .filter(|(_, rest)| !rest.is_empty())
+                .min_by_key(|(_, rest)| rest.first().map(|o| o.order))?,
+        };
+        let (next, behind) = rest.split_first()?;
+        *rest = behind;
+        Some((*watcher, next))
+    })
 }

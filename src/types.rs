@@ -22,6 +22,11 @@ impl Timestamp {
         u32::try_from(self.seconds() / 60).unwrap_or(u32::MAX)
     }
 
+    /// Whole days since the epoch, UTC.
+    pub fn day(self) -> u32 {
+        u32::try_from(self.seconds() / 86_400).unwrap_or(u32::MAX)
+    }
+
     /// Nanoseconds from `earlier` to this, 0 if it lies in the future.
     pub fn since(self, earlier: Timestamp) -> u64 {
         self.0.saturating_sub(earlier.0)

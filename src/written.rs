@@ -269,6 +269,47 @@ impl<'d> Section<'d> {
         texts
     }
 
+    /// A whole number within bounds; tells anything else.
+    pub fn number(
+        &self,
+        key: &str,
+        bounds: std::ops::RangeInclusive<u64>,
+        problems: &mut Problems,
+    ) -> Option<u64> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(n) => u64::from_str_radix(n.as_str(), n.radix()).ok(),
+            _ => None,
+        };
+        let number = number.filter(|n| bounds.contains(n));
+        if number.is_none() {
+            let what = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+            self.expected(key, value, &what, problems);
+        }
+        number
+    }
+
+    /// One of some words; tells anything else.
+    pub fn word<T: Copy>(
+        &self,
+        key: &str,
+        words: &[(&str, T)],
+        problems: &mut Problems,
+    ) -> Option<T> {
+        let text = self.text(key, problems)?;
+        let found = words.iter().find(|(word, _)| word == text.get_ref());
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let hint = match nearest(text.get_ref(), known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            let message = format!("`{}` is no value of `{key}`", text.get_ref());
+            problems.error(Some(self.place(&text)), message, Some(hint));
+        }
+        found.map(|(_, value)| *value)
+    }
+
     /// A day, with or without quotes; tells anything else.
     pub fn date(&self, key: &str, problems: &mut Problems) -> Option<Spanned<Date>> {
         let value = self.value(key)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use shadowtap::answer::summary::{self, Facts, Style, Unread};
 use shadowtap::answer::{evidence, json, observations};
 use shadowtap::recorder::alert;
+use shadowtap::recorder::digest;
 use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::recorder::store::rows::{
@@ -296,7 +297,9 @@ fn nothing_found_is_not_nothing_there() {
     let facts = Facts::read(store.answers(), &Scope::default()).unwrap();
     insta::assert_snapshot!("nothing_found", text(&facts, 100, false));
     let empty = Store::open_memory(Options::default()).unwrap();
-    let facts = Facts::read(empty.answers(), &Scope::default()).unwrap();
+    let mut facts = Facts::read(empty.answers(), &Scope::default()).unwrap();
+    assert!(text(&facts, 100, false).contains("Nothing could be read and kept"));
+    facts.summary.inputs = 1;
     assert!(text(&facts, 100, false).contains("No flow was seen at all"));
 }
 
@@ -322,9 +325,12 @@ fn names_from_the_network_are_shown_and_do_nothing() {
 
 #[test]
 fn published_schemas_are_those_of_the_code() {
+    let [(_, digest_schema), (_, unknown_schema)] = digest::schemas();
     for (file, schema) in [
         ("scan-1.json", json::schema()),
         ("alert-1.json", alert::schema()),
+        ("digest-1.json", digest_schema),
+        ("unknown-ai-1.json", unknown_schema),
         ("observation-1.json", observations::schema()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema").join(file);

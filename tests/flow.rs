@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use shadowtap::observation::{Batch, Fact, FlowState, Observation, TextId, merged};
 use shadowtap::recorder::hits::Texts;
-use shadowtap::recorder::signature::Catalogue;
 use shadowtap::sensor::{self, Listener};
 use shadowtap::watcher::capture::{InputReport, Inputs, Options};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions};
@@ -143,7 +142,6 @@ fn talks() -> [Talk; 3] {
 #[derive(Default)]
 struct Heard {
     texts: Vec<Texts>,
-    catalogue: Option<Catalogue>,
     lines: Vec<String>,
     facts: BTreeSet<String>,
     octets: BTreeMap<String, (u64, u64)>,
@@ -178,12 +176,11 @@ impl Heard {
 
 impl Listener for Heard {
     fn block(&mut self, batches: &[Batch], _decode: &[(u16, DecodeCounters)]) {
-        let catalogue = self.catalogue.as_ref().expect("set before the run");
         for (watcher, batch) in batches.iter().enumerate() {
-            self.texts[watcher].learn(&batch.texts, catalogue);
+            self.texts[watcher].learn(&batch.texts);
         }
-        for (batch, place) in merged(batches) {
-            self.observe(batch, &batches[batch].observations[place]);
+        for (watcher, observation) in merged(batches) {
+            self.observe(watcher, observation);
         }
     }
 
@@ -200,8 +197,6 @@ fn hear(capture: &[u8], watchers: usize, flows_max: usize) -> (Heard, u64) {
     let inputs = Inputs::open(&[path], &Options::default()).expect("one input");
     let mut heard = Heard {
         texts: (0..watchers).map(|_| Texts::default()).collect(),
-        // Only names of texts are asked for.
-        catalogue: Some(Catalogue::embedded().expect("ours")),
         ..Heard::default()
     };
     let options = sensor::Options {
@@ -315,4 +310,237 @@ fn a_copy_that_differs_is_told() {
     ];
     capture.connection(peers(false, 1, *port), &segments);
     assert!(hear(&capture.bytes, 1, 1 << 12).0.conflict);
+}
+
+// --- what a receiver takes: the evasion rule, case by case ---
+
+const FIN: u8 = 1;
+const RST: u8 = 4;
+const URG: u8 = 32;
+
+/// Sequence numbers at which client and server begin; the client's wraps within a hello.
+const MINE: u32 = u32::MAX - 300;
+const YOURS: u32 = 7_000;
+
+/// One segment: from the client, octets behind the SYN, flags, payload.
+type Step = (bool, u32, u8, Vec<u8>);
+
+fn handshake() -> Vec<Step> {
+    vec![
+        (true, u32::MAX, SYN, vec![]),
+        (false, u32::MAX, SYN | ACK, vec![]),
+        (true, 0, ACK, vec![]),
+    ]
+}
+
+/// A handshake, then `steps`, then an answer.
+fn after(steps: Vec<Step>) -> Vec<Step> {
+    [handshake(), steps, vec![(false, 0, ACK, vec![23, 3, 3, 0, 4, 1, 2, 3, 4])]].concat()
+}
+
+/// The names that were told, whether copies differed, and payload octets from the client.
+fn told(steps: &[Step], port: u16) -> (Vec<String>, bool, u64) {
+    let mut capture = Capture::new();
+    let peers = peers(false, 1, port);
+    for (up, at, flags, payload) in steps {
+        let begin = if *up { MINE } else { YOURS };
+        let ack = flags & ACK != 0 && *flags != SYN | ACK;
+        let seq = begin.wrapping_add(1).wrapping_add(*at);
+        capture.segment(peers, *up, seq, if ack { *flags & !ACK } else { *flags }, payload);
+    }
+    let (heard, _) = hear(&capture.bytes, 1, 1 << 12);
+    let named = |fact: &String| {
+        let mut words = fact.split(' ').skip_while(|w| !matches!(*w, "hello" | "http"));
+        words.nth(1).map(str::to_owned)
+    };
+    let names: BTreeSet<String> = heard.facts.iter().filter_map(named).collect();
+    let up = heard.octets.values().map(|(up, _)| *up).sum();
+    (names.into_iter().collect(), heard.conflict, up)
+}
+
+fn up(at: usize, payload: &[u8]) -> Step {
+    (true, u32::try_from(at).unwrap(), ACK, payload.to_vec())
+}
+
+#[test]
+fn evasions_neither_hide_nor_invent_a_name() {
+    let good = hello("good.example");
+    let evil = hello("evil.example");
+    let len = good.len();
+    assert_eq!(len, evil.len());
+    let far = 1_u32 << 30;
+    let (one, both) = (&["good.example"][..], &["evil.example", "good.example"][..]);
+    let octets = |order: &mut dyn Iterator<Item = usize>| -> Vec<Step> {
+        order.map(|n| up(n, &good[n..=n])).collect()
+    };
+    // The name stands in the first hundred octets; the copy that differs is of them.
+    let cases: Vec<(&str, Vec<Step>, &[&str], bool)> = vec![
+        ("plain", after(vec![up(0, &good)]), one, false),
+        ("exact copy", after(vec![up(0, &good), up(0, &good)]), one, false),
+        ("a copy that differs, behind", after(vec![up(0, &good), up(0, &evil)]), both, true),
+        ("a copy that differs, in front", after(vec![up(0, &evil), up(0, &good)]), both, true),
+        (
+            "a copy of the first half differs",
+            after(vec![up(0, &good), up(0, &evil[..600])]),
+            both,
+            true,
+        ),
+        (
+            "garbage in front of the hello",
+            after(vec![up(0, &[b'z'; 40]), up(0, &good)]),
+            one,
+            false,
+        ),
+        ("overlap left", after(vec![up(0, &good[..500]), up(300, &good[300..])]), one, false),
+        ("overlap right", after(vec![up(500, &good[500..]), up(0, &good[..700])]), one, false),
+        (
+            "overlap inside, differing",
+            after(vec![
+                up(60, &evil[60..300]),
+                up(100, &good[100..200]),
+                up(0, &evil[..60]),
+                up(300, &evil[300..]),
+            ]),
+            &["evil.example"],
+            false,
+        ),
+        (
+            "overlap around, differing in the name",
+            after(vec![
+                up(90, &evil[90..120]),
+                up(60, &good[60..300]),
+                up(0, &good[..60]),
+                up(300, &good[300..]),
+            ]),
+            one,
+            good[90..120] != evil[90..120],
+        ),
+        ("one octet each", after(octets(&mut (0..len))), one, false),
+        ("one octet each, backward", after(octets(&mut (0..len).rev())), one, false),
+        (
+            "one octet each, interleaved",
+            after(octets(&mut (0..900).step_by(2).chain((1..900).step_by(2)).chain(900..len))),
+            one,
+            false,
+        ),
+        (
+            "records of one octet",
+            after(vec![up(
+                0,
+                &good[5..].iter().flat_map(|b| [22, 3, 1, 0, 1, *b]).collect::<Vec<_>>(),
+            )]),
+            one,
+            false,
+        ),
+        (
+            "far out of the window first",
+            after(
+                vec![(true, far, ACK, vec![b'z'; 100]); 20]
+                    .into_iter()
+                    .chain([up(0, &good)])
+                    .collect(),
+            ),
+            one,
+            false,
+        ),
+        (
+            "a list full of what no window holds",
+            after(
+                (0..700_u32)
+                    .map(|n| (true, 900_000 + n * 9, ACK, vec![b'z'; 4]))
+                    .chain([up(0, &good)])
+                    .collect(),
+            ),
+            one,
+            false,
+        ),
+        (
+            "a reset out of the window",
+            after(vec![(true, far, RST, vec![]), up(0, &good)]),
+            one,
+            false,
+        ),
+        ("a reset, then data", after(vec![(true, 0, RST, vec![]), up(0, &good)]), one, false),
+        ("an early FIN", after(vec![(true, far, FIN, vec![]), up(0, &good)]), one, false),
+        ("data with FIN", after(vec![(true, 0, FIN | ACK, good.clone())]), one, false),
+        (
+            "a second SYN elsewhere",
+            after(vec![up(0, &good[..300]), (true, far, SYN, vec![]), up(300, &good[300..])]),
+            one,
+            false,
+        ),
+        ("urgent", after(vec![(true, 0, URG | ACK, good.clone())]), one, false),
+        (
+            "data in the SYN",
+            [
+                vec![
+                    (true, u32::MAX, SYN, good[..400].to_vec()),
+                    (false, u32::MAX, SYN | ACK, vec![]),
+                ],
+                vec![up(400, &good[400..])],
+            ]
+            .concat(),
+            one,
+            false,
+        ),
+        (
+            "simultaneous open",
+            vec![
+                (true, u32::MAX, SYN, vec![]),
+                (false, u32::MAX, SYN, vec![]),
+                (true, u32::MAX, SYN | ACK, vec![]),
+                (false, u32::MAX, SYN | ACK, vec![]),
+                up(0, &good),
+            ],
+            one,
+            false,
+        ),
+        ("midstream", vec![up(0, &good), (false, 0, ACK, vec![22, 3, 3, 0, 2, 2, 0])], one, false),
+        ("the other side alone", vec![(true, u32::MAX, SYN, vec![]), up(0, &good)], one, false),
+        ("two names in two hellos", after(vec![up(0, &good), up(len, &evil)]), both, false),
+        ("half a hello", [handshake(), vec![up(0, &good[..300])]].concat(), one, false),
+        ("a hello without its first octets", after(vec![up(30, &good[30..])]), &[], false),
+    ];
+    for (name, steps, expected, conflict) in cases {
+        let (names, differs, _) = told(&steps, 443);
+        assert_eq!(
+            (names, differs),
+            (expected.iter().map(ToString::to_string).collect(), conflict),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn ports_used_again_are_another_flow() {
+    let (first, second) = (hello("first.example"), hello("second.example"));
+    let other = 1_u32 << 29;
+    for (name, end) in [
+        ("after FIN", vec![(true, 9_999, FIN, vec![]), (false, 0, FIN, vec![])]),
+        ("after RST", vec![(false, 0, RST, vec![])]),
+        ("without an end", vec![]),
+    ] {
+        let again = vec![
+            (true, other, SYN, vec![]),
+            (false, other, SYN | ACK, vec![]),
+            (true, other + 1, ACK, second.clone()),
+        ];
+        let steps = [after(vec![up(0, &first)]), end, again].concat();
+        let (names, _, octets) = told(&steps, 443);
+        assert_eq!(names, ["first.example", "second.example"], "{name}");
+        assert_eq!(octets, (first.len() + second.len()) as u64, "{name}");
+    }
+}
+
+#[test]
+fn bytes_far_out_of_the_window_do_not_stop_the_count() {
+    let body = vec![b'x'; 1_000];
+    let mut steps = after(vec![up(0, &hello("good.example"))]);
+    let begin = hello("good.example").len();
+    steps.push((true, 1 << 30, ACK, b"junk".to_vec()));
+    for n in 0..50 {
+        steps.push(up(begin + n * 1_000, &body));
+    }
+    let (_, _, octets) = told(&steps, 443);
+    assert_eq!(octets, (begin + 50_000 + 4) as u64);
 }

@@ -57,3 +57,30 @@ fn the_office_is_read_as_it_was_recorded() {
         .collect();
     insta::assert_json_snapshot!("office-findings", lines);
 }
+
+#[test]
+fn every_layer_of_the_fixture_says_its_name() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let seen = dir.path().join("seen.jsonl");
+    let out = Command::new(env!("CARGO_BIN_EXE_shadowtap"))
+        .args(["scan", "--quiet", "--json", "--observations"])
+        .arg(&seen)
+        .arg(format!("{ROOT}/fixtures/layers/layers.pcapng"))
+        .env_remove("SHADOWTAP_CONFIG")
+        .output()
+        .expect("the binary runs");
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let lines = std::fs::read_to_string(seen).expect("observations");
+    let said = |line: &str| -> Value { serde_json::from_str(line).expect("JSON") };
+    let names: std::collections::BTreeSet<String> = lines
+        .lines()
+        .map(said)
+        .filter(|line| line["kind"] == "dns_query")
+        .map(|line| line["value"].as_str().expect("text").replace(".example", ""))
+        .collect();
+    let layers = "4in6 6in4 ah arcnet atm ayiya capwap enc erspan1 erspan2 erspan3 etherip \
+                  extensions geneve gre gtpu hdlc l2tp lisp macsec mpls mpls-udp nflog nsh null \
+                  nvgre pbb pflog pktap plain ppi ppp pppoe pptp prism qinq radiotap raw six sll \
+                  sll2 teredo vlan vxlan vxlan-gpe wlan";
+    assert_eq!(names.into_iter().collect::<Vec<_>>().join(" "), layers);
+}

@@ -963,7 +963,7 @@ fn the_file_that_init_writes_loads_and_changes_nothing() {
 fn defaults_are_those_of_the_rooms() {
     let config = Config::load(None).unwrap();
     assert_eq!(format!("{:?}", config.limits()), format!("{:?}", FlowLimits::of(1_000_000)));
-    let (ours, rooms) = (config.store_options(), StoreOptions::default());
+    let (ours, rooms) = (config.store_options(false, false), StoreOptions::default());
     assert_eq!((ours.rules, ours.size_max_bytes), (rooms.rules, rooms.size_max_bytes));
     assert_eq!(ours.retention, Retention::default());
     assert!(config.decode_options().exclude.is_empty());

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shadowtap::courier::{self, Sink, SinkError, sinks::jsonl::JsonLines};
+use shadowtap::courier::{self, Delivering, Sink, Undelivered, sinks::file::Lines};
 use shadowtap::recorder::alert::Event;
 use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::store::rows::{
@@ -179,6 +179,7 @@ fn candidate(host: &str, grammars: &str, bytes_up: u64) -> Candidate {
 fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRows {
     let who = actor(n);
     InputRows {
+        hidden: Vec::new(),
         usage: vec![usage(&who, service, at, bytes_up)],
         sessions: vec![span(&who, service, at, at + S)],
         findings: vec![finding(key, &who, service, at, bytes_up)],
@@ -291,7 +292,7 @@ fn a_live_finding_keeps_a_short_history_and_every_alert() {
     assert_eq!(found[0].revision, 400, "every change has a number");
     let history = store.answers().history(&found[0].id).unwrap();
     assert!(history.len() <= 4, "{} revisions kept", history.len());
-    let outbox = store.outbox_after(0, 100).unwrap();
+    let outbox = store.outbox().after(0, 100).unwrap();
     let ids: Vec<_> = outbox.iter().map(|row| row.event_id.clone()).collect();
     assert_eq!(ids, [format!("{}-1", found[0].id), format!("{}-101", found[0].id)]);
     for row in history.iter().filter(|r| r.alerted) {
@@ -308,13 +309,13 @@ fn a_rescan_changes_nothing() {
     let rows = hour_rows("a", 1, "alpha", MONDAY, 50);
     let first = store.commit_input(&input("a", MONDAY, MONDAY + HOUR), &rows).unwrap();
     assert_eq!((first.findings_changed, first.alerts), (1, 1));
-    let (answers, outbox) = (all_answers(&store), store.outbox_after(0, 9).unwrap());
+    let (answers, outbox) = (all_answers(&store), store.outbox().after(0, 9).unwrap());
     for _ in 0..3 {
         let again = store.commit_input(&input("a", MONDAY, MONDAY + HOUR), &rows).unwrap();
         assert_eq!((again.findings_changed, again.alerts), (0, 0));
     }
     assert_eq!(all_answers(&store), answers);
-    assert_eq!(store.outbox_after(0, 9).unwrap(), outbox);
+    assert_eq!(store.outbox().after(0, 9).unwrap(), outbox);
 }
 
 #[test]
@@ -531,7 +532,7 @@ fn an_open_flow_is_carried_until_it_ends() {
 // ---- alerts and courier -----------------------------------------------------------------------
 
 fn events(store: &Store) -> Vec<Event> {
-    let rows = store.outbox_after(0, 1_000).unwrap();
+    let rows = store.outbox().after(0, 1_000).unwrap();
     rows.iter().map(|row| serde_json::from_str(&row.payload).unwrap()).collect()
 }
 
@@ -574,7 +575,7 @@ fn an_event_carries_its_evidence_and_capture_time() {
         rows.findings[0].disposition = Disposition::Unsanctioned;
         rows.findings[0].evidence = (1..=8).map(|n| evidence(n, MONDAY)).collect();
         store.commit_input(&input("a", MONDAY, MONDAY), &rows).unwrap();
-        store.outbox_after(0, 9).unwrap()
+        store.outbox().after(0, 9).unwrap()
     };
     let rows = commit();
     assert_eq!(rows, commit(), "no clock and no chance in it");
@@ -619,16 +620,15 @@ impl Sink for Shaky {
         "shaky"
     }
 
-    fn deliver(&mut self, batch: &[OutboxRow]) -> Result<(), SinkError> {
-        self.calls += 1;
-        let fails = self.calls % 3;
-        if fails != 1 {
-            self.taken.extend(batch.iter().map(|row| row.event_id.clone()));
-        }
-        if fails == 0 {
-            return Ok(());
-        }
-        Err(SinkError { sink: "shaky".into(), source: std::io::Error::other("not now") })
+    fn deliver<'a>(&'a mut self, batch: &'a [OutboxRow]) -> Delivering<'a> {
+        Box::pin(async move {
+            self.calls += 1;
+            let fails = self.calls % 3;
+            if fails != 1 {
+                self.taken.extend(batch.iter().map(|row| row.event_id.clone()));
+            }
+            if fails == 0 { Ok(()) } else { Err(Undelivered::later(0, "not now")) }
+        })
     }
 }
 
@@ -643,11 +643,11 @@ fn every_alert_arrives_in_order_whatever_the_sink_does() {
         }
     }
     let expected: Vec<_> =
-        store.outbox_after(0, 1_000).unwrap().into_iter().map(|row| row.event_id).collect();
+        store.outbox().after(0, 1_000).unwrap().into_iter().map(|row| row.event_id).collect();
     assert_eq!(expected.len(), 512);
     let mut sink = Shaky::default();
     let mut rounds = 0;
-    while courier::drain(&store, &mut sink).is_err() {
+    while courier::drain(&store.outbox(), &mut sink).is_err() {
         rounds += 1;
         assert!(rounds < 10);
     }
@@ -659,7 +659,7 @@ fn every_alert_arrives_in_order_whatever_the_sink_does() {
     }
     assert_eq!(once, expected, "all, in order, once the doubles are dropped");
     assert!(sink.taken.len() > once.len(), "this sink made doubles");
-    assert_eq!(courier::drain(&store, &mut sink).unwrap(), 0, "the cursor holds");
+    assert_eq!(courier::drain(&store.outbox(), &mut sink).unwrap(), 0, "the cursor holds");
 }
 
 #[test]
@@ -668,7 +668,7 @@ fn json_lines_mend_a_torn_line_and_nothing_else() {
     let mut store = memory();
     let rows = hour_rows("a", 1, "alpha", MONDAY, 50);
     store.commit_input(&input("a", MONDAY, MONDAY), &rows).unwrap();
-    let line = format!("{}\n", store.outbox_after(0, 9).unwrap()[0].payload);
+    let line = format!("{}\n", store.outbox().after(0, 9).unwrap()[0].payload);
     for (name, before, kept) in [
         ("new file", "", ""),
         ("torn in the middle", "{\"x\":1}\n{\"schema\":1,\"ki", "{\"x\":1}\n"),
@@ -680,8 +680,8 @@ fn json_lines_mend_a_torn_line_and_nothing_else() {
         if !before.is_empty() {
             std::fs::write(&path, before).unwrap();
         }
-        let mut sink = JsonLines::append(&path).unwrap();
-        assert_eq!(courier::drain(&store, &mut sink).unwrap(), 1, "{name}");
+        let mut sink = Lines::append(&path).unwrap();
+        assert_eq!(courier::drain(&store.outbox(), &mut sink).unwrap(), 1, "{name}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{kept}{line}"), "{name}");
     }
 }

@@ -3,10 +3,10 @@
 //! In: the numbers of the coverage ledger. Out: lines for a person, each "so many of so many".
 //! Never: lets the reader take silence for absence; hides a number that it does not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::terminal::{number, printable, share};
-use crate::recorder::store::CoverageLine;
+use crate::recorder::store::{CoverageLine, HiddenLine};
 
 /// On which side of the ledger a number stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +45,18 @@ const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
     ("dns_queries", Seen, "DNS questions", None),
     ("payload_bytes", Seen, "payload bytes", None),
     ("flows_inbound", Seen, "flows of strangers to hosts here, not counted as use", None),
-    (
-        "flows_unnamed",
-        Unseen,
-        "flows without any name (DNS and the like among them)",
-        Some("flows"),
-    ),
+    ("flows_of_dns", Seen, "flows of DNS itself, which have no name", Some("flows")),
+    ("flows_of_local_services", Seen, "flows of DHCP and names on the local link", None),
+    ("flows_without_ports", Seen, "flows of ICMP and other protocols without ports", None),
+    ("datagrams_reassembled", Seen, "datagrams put together from fragments", None),
+    ("flows_unnamed", Unseen, "flows without any name", Some("flows")),
+    ("flows_in_tunnels", Unseen, "flows that are tunnels nobody can look into", Some("flows")),
+    ("bytes_in_wireguard", Unseen, "payload bytes in WireGuard", None),
+    ("bytes_in_ipsec", Unseen, "payload bytes in IPsec", None),
+    ("bytes_in_openvpn", Unseen, "payload bytes in OpenVPN", None),
+    ("bytes_in_tor", Unseen, "payload bytes in what has the shape of Tor", None),
+    ("bytes_to_security_edges", Unseen, "payload bytes through security edges", None),
+    ("bytes_to_relays", Unseen, "payload bytes through relays and VPNs", None),
     ("flows_named_possibly", Unseen, "flows whose name is only possible (DNS in doubt)", None),
     ("hellos_without_name", Unseen, "TLS and QUIC hellos without a name", Some("hellos")),
     ("hellos_ech_plausible", Unseen, "hellos with the real name encrypted (ECH)", Some("hellos")),
@@ -71,11 +77,20 @@ const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
     ("clients_of_relays", Unseen, "clients of a relay or VPN", Some("clients")),
     ("flows_midstream", Unseen, "flows begun before the capture", Some("flows")),
     ("flows_unanswered", Unseen, "flows unanswered, or with one side seen", Some("flows")),
+    ("flows_one_sided", Unseen, "flows of which the mirror shows one direction", Some("flows")),
+    ("segments_repeated", Unseen, "TCP segments seen again (resent, or mirrored twice)", None),
+    ("frames_cut_by_snaplen", Unseen, "frames cut by the snap length", None),
     ("flows_with_gaps", Unseen, "flows with missing bytes", Some("flows")),
     ("flows_hello_incomplete", Unseen, "flows whose hello never completed", Some("flows")),
     ("flows_with_conflicting_copies", Unseen, "flows with contradicting copies of bytes", None),
     ("flows_with_shared_bytes", Unseen, "flows whose bytes several names share", None),
+    ("flows_read_up_to_a_hole", Unseen, "flows read up to bytes that are missing", None),
     ("recorder_cap_hits", Unseen, "times a limit of the recorder was met", None),
+    ("cap_flows_evicted", Unseen, "flows that left early because the table was full", None),
+    ("cap_flows_unread", Unseen, "flows not read because too many were being read", None),
+    ("cap_stream_bytes_in_all", Unseen, "flows given up at the cap of bytes in all streams", None),
+    ("cap_stream_bytes_of_a_flow", Unseen, "flows given up at the cap of bytes of a stream", None),
+    ("cap_protocols_in_one_flow", Unseen, "flows with too many protocols one in another", None),
 ];
 
 /// Fates of frames that need no line of their own: they were read, or carry no IP.
@@ -129,10 +144,25 @@ pub fn lines(ledger: &[CoverageLine], frames: u64) -> Vec<Line> {
     lines
 }
 
-/// What "no AI service was seen" is worth, in one sentence.
-pub fn worth(ledger: &[CoverageLine]) -> String {
-    let (named, flows) = named(ledger);
-    if flows == 0 {
+/// What "no AI service was seen" is worth, in a sentence or two.
+pub fn worth(ledger: &[CoverageLine], hidden: &[HiddenLine]) -> String {
+    let devices: BTreeSet<_> = hidden.iter().map(|h| (h.actor.realm, h.actor.addr)).collect();
+    let told = told(ledger);
+    match devices.len() {
+        0 => told,
+        1 => format!("{told} The traffic of 1 device is hidden and not visible here."),
+        n => format!(
+            "{told} The traffic of {} devices is hidden and not visible here.",
+            number(n as u64)
+        ),
+    }
+}
+
+fn told(ledger: &[CoverageLine]) -> String {
+    let (named, all) = named(ledger);
+    let nameless = ledger.iter().filter(|l| NEED_NO_NAME.contains(&&*l.name)).map(|l| l.count);
+    let flows = all.saturating_sub(nameless.fold(0, u64::saturating_add));
+    if all == 0 {
         return "No flow was seen at all, so this says nothing about what is used here.".to_owned();
     }
     let named_share = share(named, flows);
@@ -147,6 +177,10 @@ pub fn worth(ledger: &[CoverageLine]) -> String {
         ),
     }
 }
+
+/// Rows of flows in which nobody looks for a name.
+const NEED_NO_NAME: &[&str] =
+    &["flows_of_dns", "flows_of_local_services", "flows_without_ports", "flows_inbound"];
 
 /// Flows with a name that is believed, and all flows.
 fn named(ledger: &[CoverageLine]) -> (u64, u64) {
@@ -197,7 +231,8 @@ mod tests {
             ),
             ("all named", &[("flows", 4, None), ("flows_named_by_dns", 4, None)], "is not known"),
         ] {
-            assert!(worth(&ledger(rows)).contains(expected), "{name}: {}", worth(&ledger(rows)));
+            let said = worth(&ledger(rows), &[]);
+            assert!(said.contains(expected), "{name}: {said}");
         }
     }
 

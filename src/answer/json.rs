@@ -11,7 +11,7 @@ use super::summary::{Facts, names};
 use crate::recorder::alert::{EventEvidence, rfc3339};
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{Actor, Finding, InputRow, PersonUse};
-use crate::recorder::store::{self, CandidateLine, CoverageLine, SeenBy, ServiceLine};
+use crate::recorder::store::{self, CandidateLine, CoverageLine, HiddenLine, SeenBy, ServiceLine};
 use crate::recorder::words::Disposition;
 use crate::types::Timestamp;
 
@@ -52,6 +52,31 @@ pub struct Document {
     pub findings: Vec<FindingDocument>,
     /// What was seen and what could not be seen.
     pub coverage: Vec<Coverage>,
+    /// Devices whose traffic, or part of it, goes through a security edge, a relay or a tunnel: what
+    /// they use there is not visible here. By bytes, the most first.
+    pub hidden_devices: Vec<HiddenDevice>,
+}
+
+/// One device and what hides its traffic.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct HiddenDevice {
+    /// Who.
+    #[serde(flatten)]
+    pub client: Client,
+    /// Security edge, relay or tunnel by its name.
+    pub behind: String,
+    /// `security-edge`, `relay` or `tunnel`.
+    pub kind: String,
+    /// Payload bytes from the device.
+    pub bytes_sent: u64,
+    /// Payload bytes to the device.
+    pub bytes_received: u64,
+    /// Flows.
+    pub flows: u64,
+    /// First packet.
+    pub first_seen: String,
+    /// Last packet.
+    pub last_seen: String,
 }
 
 /// What figures were judged by.
@@ -352,6 +377,7 @@ pub fn document(facts: &Facts, catalogue: &Catalogue) -> Document {
         candidates: summary.candidates.iter().map(candidate).collect(),
         findings: facts.findings.iter().map(finding).collect(),
         coverage: facts.coverage.iter().map(coverage).collect(),
+        hidden_devices: facts.hidden.iter().map(hidden).collect(),
     }
 }
 
@@ -495,6 +521,19 @@ fn input(row: &InputRow) -> Input {
         first_frame: some_time(row.first_time),
         last_frame: some_time(row.last_time),
         fault: row.fault.as_deref().map(str::to_owned),
+    }
+}
+
+fn hidden(line: &HiddenLine) -> HiddenDevice {
+    HiddenDevice {
+        client: client(&line.actor),
+        behind: line.behind.to_string(),
+        kind: line.kind.to_string(),
+        bytes_sent: line.totals.bytes_up,
+        bytes_received: line.totals.bytes_down,
+        flows: line.totals.flows,
+        first_seen: rfc3339(line.totals.first_seen),
+        last_seen: rfc3339(line.totals.last_seen),
     }
 }
 

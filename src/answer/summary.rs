@@ -14,7 +14,8 @@ use crate::recorder::finding::bytes;
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{Finding, InputRow, Text};
 use crate::recorder::store::{
-    Answers, CandidateLine, CoverageLine, Error, Group, Scope, SeenBy, ServiceLine, Summary,
+    Answers, CandidateLine, CoverageLine, Error, Group, HiddenLine, Scope, SeenBy, ServiceLine,
+    Summary,
 };
 use crate::recorder::words::{ClientClass, Disposition, Level};
 use crate::types::Timestamp;
@@ -22,6 +23,9 @@ use crate::types::Timestamp;
 /// Devices named under a service that nobody approved. Who sent most is what is asked first; the
 /// document has them all.
 pub const WHO_MAX: usize = 5;
+
+/// Devices named whose traffic nobody can look into; the document has them all.
+const HIDDEN_MAX: usize = 10;
 
 /// Narrowest text that is still laid out.
 const WIDTH_MIN: usize = 40;
@@ -37,6 +41,8 @@ pub struct Facts {
     pub seen_by: BTreeMap<Text, Vec<SeenBy>>,
     /// The coverage ledger.
     pub coverage: Vec<CoverageLine>,
+    /// Devices whose traffic goes where nobody can look.
+    pub hidden: Vec<HiddenLine>,
     /// Inputs, with what was wrong with them.
     pub inputs: Vec<InputRow>,
     /// Inputs that are not in the store because they could not be read, or are no captures.
@@ -86,7 +92,8 @@ impl Facts {
             }
         }
         let (coverage, inputs) = (answers.coverage(scope)?, answers.inputs(scope)?);
-        Ok(Facts { summary, findings, seen_by, coverage, inputs, unread: Vec::new() })
+        let hidden = answers.hidden(scope)?;
+        Ok(Facts { summary, findings, seen_by, coverage, hidden, inputs, unread: Vec::new() })
     }
 
     /// Those at a service whose worst verdict there is one of `dispositions`.
@@ -154,6 +161,9 @@ impl Clock {
     }
 }
 
+/// Candidates written out: what a person reads; the JSON document has all.
+const CANDIDATES_SHOWN: usize = 20;
+
 /// Figures of a service or candidate, columns of every table.
 const FIGURES: [Column; 9] = [
     Column { head: "Service", right: false, spare: 0 },
@@ -185,6 +195,15 @@ impl Page<'_> {
         Ok(())
     }
 
+    /// There were frames, and none was wanted.
+    fn nothing_selected(&self) -> bool {
+        let count = |name: &str| {
+            self.facts.coverage.iter().find(|l| &*l.name == name).map_or(0, |l| l.count)
+        };
+        let out = count("frames_not_selected");
+        out > 0 && out >= self.facts.summary.frames
+    }
+
     fn headline(&self, out: &mut impl Write) -> io::Result<()> {
         let summary = &self.facts.summary;
         let part = |group: &Group, word: &str| {
@@ -201,17 +220,26 @@ impl Page<'_> {
                 .flatten()
                 .collect();
         let headline = if unapproved.is_empty() {
-            let what = if summary.allowed.used.flows > 0 {
+            let what = if summary.inputs == 0 {
+                "Nothing could be read and kept, so nothing can be said."
+            } else if self.facts.unread.iter().any(|u| u.failed) {
+                "In what could be read, no use of an unapproved AI service was seen."
+            } else if summary.allowed.used.flows > 0 {
                 "No use of an unapproved AI service was seen; allowed ones were used."
             } else {
                 "No use of an AI service was seen."
             };
-            format!("{what} {}", coverage::worth(&self.facts.coverage))
+            let worth = match (summary.inputs, self.nothing_selected()) {
+                (0, _) => String::new(),
+                (_, true) => "The selection (--since, --until, --filter) left no frame.".to_owned(),
+                _ => coverage::worth(&self.facts.coverage, &self.facts.hidden),
+            };
+            format!("{what} {worth}").trim_end().to_owned()
         } else {
             format!("AI that nobody approved is in use: {}.", unapproved.join(", and "))
         };
         self.paragraph(out, &headline, 0, "1")?;
-        let span = if summary.frames == 0 {
+        let span = if summary.frames == 0 || summary.last_time.0 == 0 {
             "no frames".to_owned()
         } else {
             let day = |at| time(at, "%Y-%m-%d %H:%M:%S");
@@ -360,13 +388,14 @@ impl Page<'_> {
     }
 
     fn candidates(&self, out: &mut impl Write) -> io::Result<()> {
-        let all = &self.facts.summary.candidates;
+        let whole = &self.facts.summary.candidates;
+        let all = whole.get(..CANDIDATES_SHOWN).unwrap_or(whole);
         let text = if all.is_empty() {
             "none seen".to_owned()
         } else {
             format!(
                 "{} not in the catalogue that behave like AI services, not counted as use",
-                counted(all.len() as u64, "host")
+                counted(whole.len() as u64, "host")
             )
         };
         self.heading(out, "Candidates", "36", &text)?;
@@ -405,6 +434,11 @@ impl Page<'_> {
                 self.paragraph(out, &printable(&evidence), 6, "")?;
             }
         }
+        let more = whole.len().saturating_sub(all.len()) as u64;
+        if more > 0 {
+            let text = format!("and {}; --json has them all", counted(more, "more host"));
+            self.paragraph(out, &text, 2, "")?;
+        }
         Ok(())
     }
 
@@ -425,7 +459,35 @@ impl Page<'_> {
                 }
             }
         }
+        self.hidden(out)?;
         self.faults(out)
+    }
+
+    /// Devices of which it cannot be said what they use, who sent most first.
+    fn hidden(&self, out: &mut impl Write) -> io::Result<()> {
+        let hidden = &self.facts.hidden;
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        self.paragraph(out, "The traffic of these devices is not visible here", 2, "2")?;
+        for line in hidden.iter().take(HIDDEN_MAX) {
+            let who = line.actor.text();
+            let label: Vec<String> = who.host.into_iter().chain([who.ip]).collect();
+            let text = format!(
+                "{}: {} sent, {} received through {} ({})",
+                printable(&label.join(" ")),
+                bytes(line.totals.bytes_up),
+                bytes(line.totals.bytes_down),
+                printable(&line.behind),
+                line.kind,
+            );
+            self.paragraph(out, &text, 4, "")?;
+        }
+        let more = hidden.len().saturating_sub(HIDDEN_MAX) as u64;
+        if more > 0 {
+            self.paragraph(out, &format!("and {}", counted(more, "more")), 4, "")?;
+        }
+        Ok(())
     }
 
     fn faults(&self, out: &mut impl Write) -> io::Result<()> {

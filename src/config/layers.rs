@@ -22,8 +22,8 @@ const DEPTH_MAX: usize = 8;
 /// Files of one configuration: one each for a good many departments.
 const FILES_MAX: usize = 64;
 
-/// Tables that belong to the policy and are read by it.
-const OF_POLICY: [&str; 2] = ["policy.default", "policy.rule"];
+/// Tables that are read by those whom they concern.
+const OF_OTHERS: [&str; 4] = ["policy.default", "policy.rule", "alerts.suppress", "sinks"];
 
 /// Values of a key, and where they come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,7 +148,7 @@ impl Layers {
     fn section(&mut self, section: &Section<'_>, prefix: &str, problems: &mut Problems) {
         for (key, value) in section.table {
             let path = format!("{prefix}{}", key.get_ref());
-            if path == "include" || OF_POLICY.contains(&path.as_str()) {
+            if path == "include" || OF_OTHERS.contains(&path.as_str()) {
                 continue;
             }
             let below = format!("{path}.");
@@ -186,7 +186,7 @@ impl Layers {
     fn below(&self, prefix: &str) -> Vec<String> {
         let mut keys: Vec<String> = Vec::new();
         let known =
-            self.settings.iter().map(|s| s.key.as_str()).chain(OF_POLICY).chain(["include"]);
+            self.settings.iter().map(|s| s.key.as_str()).chain(OF_OTHERS).chain(["include"]);
         for path in known.filter_map(|k| k.strip_prefix(prefix)) {
             let key = path.split('.').next().unwrap_or(path).to_owned();
             if !keys.contains(&key) {

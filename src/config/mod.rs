@@ -4,6 +4,7 @@
 //! room made of it. Never: is seen by a room; goes on with a value that makes no sense.
 //! Limits: each setting's range stands where it is read, its reason in the embedded file.
 
+mod alerts;
 mod layers;
 
 use std::env;
@@ -17,7 +18,9 @@ use std::thread;
 pub use crate::written::ConfigError;
 pub use layers::{DEFAULTS, Flag, Origin, Setting, Value};
 
-use crate::recorder::alert::Rules;
+use crate::courier::settings as sinks;
+use crate::courier::settings::SinkSettings;
+use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
 use crate::recorder::identity::inventory::Field;
 use crate::recorder::identity::subject::Key;
@@ -66,6 +69,10 @@ pub struct Config {
     pub signatures_dir: Option<PathBuf>,
     /// When a finding becomes an alert.
     pub alerts: Rules,
+    /// How many alerts there are.
+    alert_mode: alerts::Mode,
+    /// Who gets the alerts.
+    pub sinks: Vec<SinkSettings>,
     /// What is kept.
     pub store: StoreSettings,
     /// Who is who: settings, and the files that say so.
@@ -181,7 +188,9 @@ impl Config {
         let Layers { settings, documents, problems, .. } = layers;
         let mut reader = Reader { settings, problems };
         let mut config = reader.config();
-        let Reader { settings, problems } = reader;
+        let Reader { settings, mut problems } = reader;
+        config.sinks = sinks::read(&documents, &mut problems);
+        config.alerts.suppressions = alerts::suppressions(&documents, &mut problems);
         config.problems = problems.check()?.0;
         config.settings = settings;
         config.files = documents.iter().map(|d| d.name().clone()).collect();
@@ -234,10 +243,11 @@ impl Config {
         }
     }
 
-    /// How the store is opened.
-    pub fn store_options(&self) -> StoreOptions {
+    /// How the store is opened, by a run that keeps it or not, under a policy or none.
+    pub fn store_options(&self, kept: bool, decided: bool) -> StoreOptions {
+        let pace = self.alert_mode.pace(kept, decided);
         StoreOptions {
-            rules: self.alerts.clone(),
+            rules: Rules { pace, ..self.alerts.clone() },
             retention: self.store.retention.clone(),
             size_max_bytes: self.store.size_max_bytes,
             veil: Some(self.veil.clone()),
@@ -413,14 +423,23 @@ impl Reader {
                 inline: Vec::new(),
             },
             signatures_dir: self.path("signatures.dir"),
+            alert_mode: self.mode(),
             alerts: Rules {
                 first_use: self.flag("alerts.first_use"),
                 new_user: self.flag("alerts.new_user"),
                 forbidden: self.flag("alerts.forbidden"),
                 upload_bytes: Some(self.number("alerts.upload_bytes", 0, u64::MAX))
                     .filter(|n| *n > 0),
+                upload_baseline: Some(self.number("alerts.upload_baseline", 0, 1 << 20))
+                    .filter(|n| *n > 0),
+                work_hours: self.hours("alerts.work_hours"),
+                quiet_hours: self.hours("alerts.quiet_hours"),
+                candidate: self.flag("alerts.candidate"),
                 cooldown_s: self.number("alerts.cooldown_s", 0, PAUSE_MAX_S),
+                suppressions: Vec::new(),
+                pace: Pace::Every,
             },
+            sinks: Vec::new(),
             store: StoreSettings {
                 file: self.path("store.file"),
                 // Below, the tables' own pages take most of it.

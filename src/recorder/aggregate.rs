@@ -11,8 +11,9 @@ mod refine;
 
 pub use refine::Refine;
 
+use std::cell::Cell;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,13 +27,19 @@ use super::identity::Person;
 use super::policy::Ruling;
 use super::store::rows::{
     Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
-    Finding, IdentityRows, InputRows, OpenFlow, PersonUse, SESSION_GAP, SessionSpan, Text, Usage,
+    Finding, Hidden, IdentityRows, InputRows, OpenFlow, PersonUse, SESSION_GAP, SessionSpan, Text,
+    Usage,
 };
 use super::words::{ClientClass, EvidenceKind, Level, Role};
+use crate::observation::{Delta, FlowState};
+use crate::prefetch::prefetch;
 use crate::types::{MacAddr, Realm, Timestamp};
 
 /// Unmatched names told apart before the rest is lumped together; about 150 bytes each.
 pub const DESTINATIONS_TRACKED_MAX: usize = 500_000;
+
+/// Devices behind security edges, relays and tunnels told apart in one input; about 200 bytes each.
+const HIDDEN_TRACKED_MAX: usize = 100_000;
 
 /// Clients counted exactly per destination; more is "at least so many".
 const DEVICES_TRACKED_MAX: usize = 64;
@@ -50,6 +57,7 @@ pub struct Versions {
 type Who = (Realm, IpAddr, Option<MacAddr>, Person);
 type UsageKey = (u32, Who, Text, Role, Text, ClientClass, Level, EvidenceKind);
 type FindingKey = (Realm, Option<MacAddr>, Option<IpAddr>, Text, u32);
+type HiddenKey = (Realm, IpAddr, Option<MacAddr>, Text);
 type SpanKey = (Who, Text);
 
 fn who(actor: &Actor) -> Who {
@@ -76,12 +84,49 @@ impl<T> Grown<T> {
     }
 }
 
+/// Bytes to one name outside the catalogue within a day.
 #[derive(Debug, Default)]
 struct Destination {
     up: u64,
     down: u64,
     flows: u64,
-    devices: BTreeSet<IpAddr>,
+    devices: Devices,
+}
+
+/// Addresses, most often a single one.
+#[derive(Debug, Default)]
+struct Devices {
+    first: Option<IpAddr>,
+    more: Vec<IpAddr>,
+}
+
+impl Devices {
+    fn insert(&mut self, addr: IpAddr) {
+        match self.first {
+            None => self.first = Some(addr),
+            Some(first) if first == addr => {}
+            Some(_) if self.more.len() + 1 >= DEVICES_TRACKED_MAX || self.more.contains(&addr) => {}
+            Some(_) => self.more.push(addr),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.more.len() + usize::from(self.first.is_some())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        self.first.iter().chain(&self.more).copied()
+    }
+}
+
+/// Where the bytes of a name are counted: kept beside the name, so that only its first flow
+/// of a day looks for it. Of another run, input or day it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    run: u32,
+    day: u32,
+    index: u32,
+    input: u16,
 }
 
 /// One API-speaking host outside the catalogue.
@@ -125,19 +170,27 @@ struct Growing {
     usage: BTreeMap<UsageKey, Grown<Usage>>,
     spans: BTreeMap<SpanKey, Vec<Grown<SessionSpan>>>,
     findings: BTreeMap<(Who, Text, u32), FindingTotals>,
-    destinations: HashMap<(u32, Text), Destination, RandomState>,
+    /// Place in `destinations` by day and name.
+    by_name: HashMap<(u32, Text), u32, RandomState>,
+    destinations: Vec<Destination>,
     lumped: BTreeMap<u32, Destination>,
     candidates: BTreeMap<(u32, Text), CandidateTotals>,
     /// Few rows, touched by every flow: found by walking, not by comparing texts.
     coverage: Vec<(&'static str, Option<&'static str>, u64)>,
+    hidden: BTreeMap<HiddenKey, Hidden>,
     open_flows: Vec<OpenFlow>,
 }
 
 /// Rows of all inputs of a world.
 #[derive(Debug, Default)]
 pub struct Aggregate {
-    inputs: BTreeMap<u16, Growing>,
+    /// The input that was last added to, and its rows: nearly always the next one too.
+    input: u16,
+    growing: Box<Growing>,
+    others: BTreeMap<u16, Box<Growing>>,
     destinations: usize,
+    /// Tells the places of this run from those of others; 0 is nobody's.
+    run: u32,
 }
 
 /// What a finished flow adds, beside its own numbers.
@@ -163,8 +216,18 @@ pub struct Seen {
 }
 
 impl Aggregate {
+    /// Rows of run number `run`, which no other may have.
+    pub fn new(run: u32) -> Self {
+        Self { run, ..Self::default() }
+    }
+
     fn input(&mut self, input: u16) -> &mut Growing {
-        self.inputs.entry(input).or_default()
+        if input != self.input {
+            let next = self.others.remove(&input).unwrap_or_default();
+            let before = std::mem::replace(&mut self.growing, next);
+            self.others.insert(std::mem::replace(&mut self.input, input), before);
+        }
+        &mut self.growing
     }
 
     /// A flow under one name is over.
@@ -287,33 +350,59 @@ impl Aggregate {
         usage.last_seen = usage.last_seen.max(at);
     }
 
-    /// Bytes to a name outside the catalogue.
+    /// Asks for the row of a name, which is needed soon.
+    pub fn prefetch(&self, place: Place) {
+        if place.run == self.run && place.input == self.input
+            && let Some(destination) = self.growing.destinations.get(place.index as usize)
+        {
+            prefetch(destination);
+        }
+    }
+
+    /// Bytes to a name outside the catalogue; `place` is the name's own.
     pub fn destination(
         &mut self,
         input: u16,
         at: Timestamp,
-        name: &Text,
+        (name, place): (&Text, &Cell<Place>),
         client: IpAddr,
         bytes: (u64, u64),
         begins: bool,
     ) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
-        let room = self.destinations < DESTINATIONS_TRACKED_MAX;
-        let growing = self.inputs.entry(input).or_default();
-        let key = (day, name.clone());
-        let known = growing.destinations.contains_key(&key);
-        let destination = if known || room {
-            self.destinations += usize::from(!known);
-            growing.destinations.entry(key).or_default()
-        } else {
-            growing.lumped.entry(day).or_default()
+        let known = place.get();
+        let here = (known.run, known.day, known.input) == (self.run, day, input);
+        let destination = if here { Some(known.index) } else { self.place(input, day, name, place) };
+        let growing = self.input(input);
+        let destination = match destination {
+            Some(index) => growing.destinations.get_mut(index as usize),
+            None => Some(growing.lumped.entry(day).or_default()),
         };
+        let Some(destination) = destination else { return };
         destination.up += bytes.0;
         destination.down += bytes.1;
         destination.flows += u64::from(begins);
-        if destination.devices.len() < DEVICES_TRACKED_MAX {
-            destination.devices.insert(client);
+        destination.devices.insert(client);
+    }
+
+    /// Finds or makes the place where bytes of a name are counted; `None` once there are too many.
+    fn place(&mut self, input: u16, day: u32, name: &Text, place: &Cell<Place>) -> Option<u32> {
+        let room = self.destinations < DESTINATIONS_TRACKED_MAX;
+        let run = self.run;
+        let growing = self.input(input);
+        let free = u32::try_from(growing.destinations.len()).ok()?;
+        let key = (day, name.clone());
+        let index = if room {
+            *growing.by_name.entry(key).or_insert(free)
+        } else {
+            *growing.by_name.get(&key)?
+        };
+        if index == free {
+            growing.destinations.push(Destination::default());
+            self.destinations += 1;
         }
+        place.set(Place { run, day, index, input });
+        Some(index)
     }
 
     /// Signs of an AI API at a host outside the catalogue.
@@ -362,6 +451,37 @@ impl Aggregate {
         }
     }
 
+    /// A device sent so much where nobody can look.
+    pub fn hidden(
+        &mut self,
+        input: u16,
+        actor: Arc<Actor>,
+        behind: Text,
+        kind: &'static str,
+        delta: &Delta,
+    ) {
+        let rows = &mut self.input(input).hidden;
+        let key = (actor.realm, actor.addr, actor.mac, behind.clone());
+        if rows.len() >= HIDDEN_TRACKED_MAX && !rows.contains_key(&key) {
+            return self.cover(input, "cap_hidden_devices", None, 1);
+        }
+        let row = rows.entry(key).or_insert_with(|| Hidden {
+            actor,
+            behind,
+            kind: Text::from(kind),
+            bytes_up: 0,
+            bytes_down: 0,
+            flows: 0,
+            first_seen: delta.first,
+            last_seen: delta.last,
+        });
+        row.bytes_up += delta.up;
+        row.bytes_down += delta.down;
+        row.flows += u64::from(delta.state.has(FlowState::LAST));
+        row.first_seen = row.first_seen.min(delta.first);
+        row.last_seen = row.last_seen.max(delta.last);
+    }
+
     /// The rows of each input; `inputs` gives the digest that finding ids are made of.
     pub fn finish(
         self,
@@ -369,11 +489,13 @@ impl Aggregate {
         judge: &dyn Refine,
         key_of: impl Fn(u16) -> Text,
     ) -> Vec<(u16, InputRows)> {
-        let rows = |(input, growing): (u16, Growing)| {
+        let rows = |(input, growing): (u16, Box<Growing>)| {
             let key = key_of(input);
             (input, growing.finish(versions, judge, &key))
         };
-        self.inputs.into_iter().map(rows).collect()
+        let mut inputs = self.others;
+        inputs.insert(self.input, self.growing);
+        inputs.into_iter().map(rows).collect()
     }
 }
 
@@ -489,8 +611,9 @@ impl Growing {
             .collect();
         let candidates =
             self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
-        let destinations = destinations(self.destinations, self.lumped);
+        let destinations = destinations(self.by_name, self.destinations, self.lumped);
         let coverage = coverage(self.coverage);
+        let hidden = refine::hidden(self.hidden.into_values(), judge);
         InputRows {
             usage,
             sessions,
@@ -498,6 +621,7 @@ impl Growing {
             candidates,
             destinations,
             coverage,
+            hidden,
             open_flows: self.open_flows,
             identity: IdentityRows::default(),
         }
@@ -619,37 +743,47 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
 
 /// The largest destinations of each day, and one row for the rest.
 fn destinations(
-    named: HashMap<(u32, Text), Destination, RandomState>,
-    mut lumped: BTreeMap<u32, Destination>,
+    by_name: HashMap<(u32, Text), u32, RandomState>,
+    mut counted: Vec<Destination>,
+    lumped: BTreeMap<u32, Destination>,
 ) -> Vec<DestinationDay> {
     let mut days: BTreeMap<u32, Vec<(Text, Destination)>> = BTreeMap::new();
-    for ((day, name), destination) in named {
-        days.entry(day).or_default().push((name, destination));
+    for ((day, name), index) in by_name {
+        let Some(destination) = counted.get_mut(index as usize) else { continue };
+        days.entry(day).or_default().push((name, std::mem::take(destination)));
     }
     for day in lumped.keys() {
         days.entry(*day).or_default();
     }
     let mut rows = Vec::new();
     for (day, mut list) in days {
-        list.sort_by(|(a, x), (b, y)| (y.up + y.down, a).cmp(&(x.up + x.down, b)));
-        let mut rest = lumped.remove(&day).unwrap_or_default();
-        for (_, more) in list.drain(list.len().min(DESTINATIONS_MAX)..) {
-            rest.up += more.up;
-            rest.down += more.down;
-            rest.flows += more.flows;
-            rest.devices.extend(more.devices);
+        let larger = |(a, x): &(Text, Destination), (b, y): &(Text, Destination)| {
+            (y.up + y.down, a).cmp(&(x.up + x.down, b))
+        };
+        if list.len() > DESTINATIONS_MAX {
+            list.select_nth_unstable_by(DESTINATIONS_MAX, larger);
         }
-        if rest.flows > 0 || rest.up > 0 || rest.down > 0 {
-            list.push((Text::from(DestinationDay::REMAINDER), rest));
-        }
-        rows.extend(list.into_iter().map(|(name, d)| DestinationDay {
+        let rest = list.split_off(list.len().min(DESTINATIONS_MAX));
+        list.sort_unstable_by(larger);
+        let row = |name: Text, d: &Destination, devices: usize| DestinationDay {
             day,
             name,
             bytes_up: d.up,
             bytes_down: d.down,
             flows: d.flows,
-            devices: d.devices.len() as u64,
-        }));
+            devices: devices as u64,
+        };
+        rows.extend(list.into_iter().map(|(name, d)| row(name, &d, d.devices.len())));
+        let (mut sum, mut devices) = (Destination::default(), HashSet::new());
+        for d in rest.iter().map(|(_, d)| d).chain(lumped.get(&day)) {
+            sum.up += d.up;
+            sum.down += d.down;
+            sum.flows += d.flows;
+            devices.extend(d.devices.iter());
+        }
+        if sum.flows > 0 || sum.up > 0 || sum.down > 0 {
+            rows.push(row(Text::from(DestinationDay::REMAINDER), &sum, devices.len()));
+        }
     }
     rows
 }

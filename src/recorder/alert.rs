@@ -19,6 +19,9 @@ pub const SCHEMA: u32 = 1;
 /// line stays under the sizes that collectors cut at.
 pub const EVENT_EVIDENCE_MAX: usize = 5;
 
+/// Findings that an alert for many names. A receiver that wants all of them asks the store.
+pub const GROUP_MAX: usize = 50;
+
 /// What makes an alert. The number stands in the store, the code in outside formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
@@ -30,6 +33,12 @@ pub enum Rule {
     Upload,
     /// A forbidden service was used.
     Forbidden,
+    /// Far more went up in a day than this device usually sends there.
+    Baseline,
+    /// It was used outside working hours.
+    OffHours,
+    /// Some findings were told as one. It speaks for none itself.
+    Group,
 }
 
 /// Which rules speak, and from where on.
@@ -44,9 +53,111 @@ pub struct Rules {
     /// Bytes that a device may send to a service in a day (UTC) before it is told; `None` for
     /// never.
     pub upload_bytes: Option<u64>,
+    /// How many times its usual daily upload a device may send before it is told; `None` for
+    /// never.
+    pub upload_baseline: Option<u64>,
+    /// Hours outside of which any use is told; `None` for never.
+    pub work_hours: Option<Hours>,
+    /// Hours in which only what is grave is told at once.
+    pub quiet_hours: Option<Hours>,
+    /// Hosts outside the catalogue that behave like AI services.
+    pub candidate: bool,
     /// Capture time for which a forbidden service that was told is not told again for the same
     /// device, in seconds.
     pub cooldown_s: u64,
+    /// What is not told, until when and why.
+    pub suppressions: Vec<Suppression>,
+    /// How many at a time.
+    pub pace: Pace,
+}
+
+/// How many alerts there are of many findings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// One for each finding: somebody looks at one capture.
+    #[default]
+    Every,
+    /// A few a day, and a digest of the rest: a sensor that runs.
+    Grouped(Grouped),
+}
+
+/// A few a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grouped {
+    /// First days of a store in which only forbidden use and bulk upload are told at once.
+    pub inventory_days: u32,
+    /// Somebody made a policy: before that, the same holds.
+    pub decided: bool,
+    /// Alerts a day, the digest among them.
+    pub daily_max: u32,
+}
+
+impl Pace {
+    /// The numbers, if it is grouped.
+    pub fn grouped(&self) -> Option<&Grouped> {
+        match self {
+            Pace::Every => None,
+            Pace::Grouped(grouped) => Some(grouped),
+        }
+    }
+}
+
+/// Hours of a week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hours {
+    /// Minutes after midnight.
+    pub from: u16,
+    /// Minutes after midnight; before `from` it means the next day.
+    pub to: u16,
+    /// Days from Monday on.
+    pub days: [bool; 7],
+    /// Minutes east of UTC.
+    pub offset: i32,
+}
+
+impl Hours {
+    /// `true` if a time lies in them.
+    pub fn hold(&self, at: Timestamp) -> bool {
+        const DAY: i64 = 1_440;
+        let minute = i64::from(at.minute()).saturating_add(i64::from(self.offset));
+        let of_day = minute.rem_euclid(DAY);
+        // 1970-01-01 was a Thursday, the fourth day from Monday on.
+        let weekday = |minute: i64| minute.div_euclid(DAY).saturating_add(3).rem_euclid(7);
+        let on = |minute: i64| {
+            let day = usize::try_from(weekday(minute)).unwrap_or(0);
+            self.days.get(day).copied().unwrap_or(false)
+        };
+        let (from, to) = (i64::from(self.from), i64::from(self.to));
+        if from < to {
+            return on(minute) && (from..to).contains(&of_day);
+        }
+        (of_day >= from && on(minute)) || (of_day < to && on(minute.saturating_sub(DAY)))
+    }
+}
+
+/// Something that is known and not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// Service id; absent for any.
+    pub service: Option<String>,
+    /// Address, link address or name of a device; absent for any.
+    pub device: Option<String>,
+    /// Last moment, capture time.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Suppression {
+    fn silences(&self, finding: &Finding) -> bool {
+        let who = finding.actor.text();
+        let is_device = |device: &String| {
+            [Some(&who.ip), who.mac.as_ref(), who.host.as_ref()].contains(&Some(device))
+        };
+        self.until.is_none_or(|until| finding.last_seen <= until)
+            && self.service.as_deref().is_none_or(|s| s == &*finding.service)
+            && self.device.as_ref().is_none_or(is_device)
+    }
 }
 
 impl Default for Rules {
@@ -58,7 +169,13 @@ impl Default for Rules {
             new_user: true,
             forbidden: true,
             upload_bytes: Some(10_000_000),
+            upload_baseline: Some(10),
+            work_hours: None,
+            quiet_hours: None,
+            candidate: true,
             cooldown_s: 4 * 3600,
+            suppressions: Vec::new(),
+            pace: Pace::Every,
         }
     }
 }
@@ -72,8 +189,14 @@ pub struct Memory {
     pub user_known: bool,
     /// Bytes that the device sent to the service on the finding's day, over all inputs.
     pub sent_that_day: u64,
+    /// Bytes that it sends there on a day, on the average of the fourteen days before.
+    pub usual_a_day: u64,
     /// The upload of that day was told.
     pub upload_told: bool,
+    /// That it was far above the usual was told.
+    pub baseline_told: bool,
+    /// Use outside working hours was told that day.
+    pub off_hours_told: bool,
     /// When the forbidden use was told last.
     pub forbidden_told: Option<Timestamp>,
 }
@@ -85,12 +208,18 @@ pub struct Decision {
     pub rules: Vec<Rule>,
     /// A rule would have spoken but for its cool-down.
     pub cooling: bool,
+    /// Rules would have spoken but for a suppression.
+    pub suppressed: bool,
 }
 
 /// Which rules speak for a finding. Only use counts, and only of what nobody approved.
 pub fn decide(rules: &Rules, finding: &Finding, memory: &Memory) -> Decision {
     let mut decision = Decision::default();
     if !finding.level.counts() || !finding.disposition.unapproved() {
+        return decision;
+    }
+    if rules.suppressions.iter().any(|s| s.silences(finding)) {
+        decision.suppressed = true;
         return decision;
     }
     let uploaded = rules.upload_bytes.is_some_and(|max| memory.sent_that_day > max);
@@ -103,6 +232,8 @@ pub fn decide(rules: &Rules, finding: &Finding, memory: &Memory) -> Decision {
         (Rule::NewUser, rules.new_user && !memory.user_known),
         (Rule::Upload, uploaded && !memory.upload_told),
         (Rule::Forbidden, forbidden && !cooling),
+        (Rule::Baseline, rules.above_usual(memory) && !memory.baseline_told),
+        (Rule::OffHours, rules.off_hours(finding) && !memory.off_hours_told),
     ];
     decision.rules = speaks.into_iter().filter(|s| s.1).map(|s| s.0).collect();
     decision.cooling = forbidden && cooling;
@@ -113,11 +244,40 @@ impl Rules {
     fn cooldown_ns(&self) -> u64 {
         self.cooldown_s.saturating_mul(Timestamp::SECOND)
     }
+
+    /// Far above the usual, and a tenth at least of what is told anyway: ten times a few bytes
+    /// is nothing.
+    fn above_usual(&self, memory: &Memory) -> bool {
+        let least = self.upload_bytes.unwrap_or(0) / 10;
+        self.upload_baseline.is_some_and(|times| {
+            memory.usual_a_day > 0
+                && memory.sent_that_day > memory.usual_a_day.saturating_mul(times)
+                && memory.sent_that_day > least
+        })
+    }
+
+    fn off_hours(&self, finding: &Finding) -> bool {
+        self.work_hours.as_ref().is_some_and(|hours| !hours.hold(finding.last_seen))
+    }
+
+    /// `true` in hours in which only what is grave is told at once.
+    pub fn quiet(&self, finding: &Finding) -> bool {
+        let grave = finding.disposition == Disposition::Unsanctioned;
+        !grave && self.quiet_hours.as_ref().is_some_and(|hours| hours.hold(finding.last_seen))
+    }
 }
 
 impl Rule {
     /// Every rule, in order.
-    pub const ALL: [Rule; 4] = [Rule::FirstUse, Rule::NewUser, Rule::Upload, Rule::Forbidden];
+    pub const ALL: [Rule; 7] = [
+        Rule::FirstUse,
+        Rule::NewUser,
+        Rule::Upload,
+        Rule::Forbidden,
+        Rule::Baseline,
+        Rule::OffHours,
+        Rule::Group,
+    ];
 
     /// The text code of outside formats.
     pub fn code(self) -> &'static str {
@@ -126,6 +286,9 @@ impl Rule {
             Rule::NewUser => "new_user",
             Rule::Upload => "upload",
             Rule::Forbidden => "forbidden",
+            Rule::Baseline => "upload_above_usual",
+            Rule::OffHours => "off_hours",
+            Rule::Group => "group",
         }
     }
 
@@ -137,8 +300,9 @@ impl Rule {
     /// Lowest severity of an alert of this rule.
     fn severity_min(self) -> u8 {
         match self {
-            Rule::FirstUse | Rule::NewUser => 4,
-            Rule::Upload => 6,
+            Rule::FirstUse | Rule::NewUser | Rule::OffHours => 4,
+            Rule::Upload | Rule::Baseline => 6,
+            Rule::Group => 0,
             Rule::Forbidden => 7,
         }
     }
@@ -149,6 +313,12 @@ impl Rule {
             Rule::NewUser => "first use of this service by this device".to_owned(),
             Rule::Upload => format!("{} bytes sent to it that day (UTC)", memory.sent_that_day),
             Rule::Forbidden => "the policy forbids this service here".to_owned(),
+            Rule::Baseline => format!(
+                "{} bytes sent to it that day, usually {} a day",
+                memory.sent_that_day, memory.usual_a_day
+            ),
+            Rule::OffHours => "outside working hours".to_owned(),
+            Rule::Group => String::new(),
         }
     }
 }
@@ -263,6 +433,23 @@ pub struct Event {
     pub evidence: Vec<EventEvidence>,
     /// Flows beyond `evidence` that would show the same.
     pub evidence_more: u64,
+    /// Findings of the same service and day that this alert tells of too; the lists of those
+    /// that are many are cut at [`GROUP_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+/// Findings that one alert tells of besides its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// How many.
+    pub findings: u64,
+    /// What their clients sent, in payload bytes.
+    pub bytes_up: u64,
+    /// Event ids.
+    pub event_ids: Vec<String>,
+    /// Client addresses.
+    pub src_ips: Vec<String>,
 }
 
 /// One flow that shows the finding.
@@ -352,6 +539,31 @@ impl Event {
             next_steps: finding.next_steps.to_string(),
             evidence: finding.evidence.iter().take(shown).map(EventEvidence::new).collect(),
             evidence_more: finding.evidence_more.saturating_add(unshown),
+            group: None,
+        }
+    }
+
+    /// Lets the alert speak for other findings too.
+    pub fn join<'f>(&mut self, others: impl Iterator<Item = (&'f Finding, &'f [Rule])>) {
+        let mut group = Group::default();
+        for (finding, rules) in others {
+            group.findings = group.findings.saturating_add(1);
+            group.bytes_up = group.bytes_up.saturating_add(finding.bytes_up);
+            if group.event_ids.len() < GROUP_MAX {
+                group.event_ids.push(format!("{}-{}", finding.id, finding.revision));
+                group.src_ips.push(finding.actor.text().ip);
+            }
+            for rule in rules {
+                self.severity = self.severity.max(rule.severity_min());
+                if !self.alerts.iter().any(|a| a == rule.code()) {
+                    self.alerts.push(rule.code().to_owned());
+                }
+            }
+        }
+        if group.findings > 0 {
+            let devices = if group.findings == 1 { "device" } else { "devices" };
+            self.title = format!("{}; and {} more {devices}", self.title, group.findings);
+            self.group = Some(group);
         }
     }
 }
@@ -415,6 +627,31 @@ mod tests {
             ("the last", u64::MAX, "2554-07-21T23:34:33.709551Z"),
         ] {
             assert_eq!(rfc3339(Timestamp(time)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn hours_of_a_week() {
+        const MONDAY: u64 = 1_772_409_600;
+        let week = [true, true, true, true, true, false, false];
+        let day = Hours { from: 8 * 60, to: 18 * 60, days: week, offset: 0 };
+        let night = Hours { from: 22 * 60, to: 6 * 60, days: week, offset: 0 };
+        let east = Hours { offset: 120, ..day };
+        let h = |day: u64, hour: u64| {
+            Timestamp((MONDAY + day * 86_400 + hour * 3_600) * Timestamp::SECOND)
+        };
+        for (name, hours, at, expected) in [
+            ("morning", day, h(0, 8), true),
+            ("evening", day, h(0, 18), false),
+            ("saturday", day, h(5, 10), false),
+            ("friday night", night, h(4, 23), true),
+            ("into saturday", night, h(5, 5), true),
+            ("saturday night", night, h(5, 23), false),
+            ("monday before six: sunday's night", night, h(0, 5), false),
+            ("six in utc is eight in the east", east, h(0, 6), true),
+            ("sixteen is eighteen", east, h(0, 16), false),
+        ] {
+            assert_eq!(hours.hold(at), expected, "{name}");
         }
     }
 

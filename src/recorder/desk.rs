@@ -5,15 +5,16 @@
 //! Limits: those of [`super::flows`], [`super::names`], [`super::identity`],
 //! [`super::aggregate`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Refine, Seen, Versions};
+use super::aggregate::{Aggregate, Judged, Place, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
-use super::hits::{self, Hit, Texts};
+use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Known, Source, Tracker};
 use super::judge::{Carrier, Volume};
 use super::names::{Asker, Belief, Names};
@@ -21,19 +22,29 @@ use super::policy::{Asked, Policy, Ruling};
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
 use super::store::rows::{Actor, IdentityRows, InputRows, OpenFlow, Text};
-use super::words::{ClientClass, EvidenceKind, Role};
+use super::words::{ClientClass, EvidenceKind};
 use crate::observation::{
-    Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, merged,
+    Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, TextId,
+    merged,
 };
 use crate::types::{Realm, Timestamp};
 use crate::watcher::protocol::grammar::Api;
 use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource};
+use crate::watcher::protocol::tunnel::Tunnel;
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
 
-/// IP protocol number.
+/// IP protocol numbers.
 const TCP: u8 = 6;
+const ESP: u8 = 50;
+const AH: u8 = 51;
+
+/// Whom a client hides behind that speaks as Tor does.
+const TOR: &str = "Tor (by shape)";
+
+/// Observations ahead whose name is fetched.
+const AHEAD: usize = 8;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;
@@ -103,9 +114,52 @@ struct World {
     candidates: HashMap<u64, Text, RandomState>,
     aggregate: Aggregate,
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
-    clients: HashSet<(u16, Realm, IpAddr), RandomState>,
+    clients: Hosts,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
+    /// Flows to security edges and relays, with the name of what they go through.
+    veiled: HashMap<u64, (Text, HiderKind), RandomState>,
     flows_full: u64,
+}
+
+/// Addresses by input, up to [`HIDDEN_MAX`]. Every flow asks; those of IPv4 take eight bytes, so
+/// that ten thousands of them stay in a core's cache.
+#[derive(Default)]
+struct Hosts {
+    v4: HashSet<u64, RandomState>,
+    v6: HashSet<(u16, Realm, Ipv6Addr), RandomState>,
+}
+
+impl Hosts {
+    fn insert(&mut self, input: u16, realm: Realm, addr: IpAddr) {
+        if self.v4.len() + self.v6.len() >= HIDDEN_MAX {
+            return;
+        }
+        match addr {
+            IpAddr::V4(addr) => {
+                let place = u64::from(input) << 48 | u64::from(realm.0) << 32;
+                self.v4.insert(place | u64::from(addr.to_bits()));
+            }
+            IpAddr::V6(addr) => {
+                self.v6.insert((input, realm, addr));
+            }
+        }
+    }
+
+    /// The input of each.
+    fn inputs(&self) -> impl Iterator<Item = u16> {
+        let v4 = self.v4.iter().map(|bits| {
+            let [high, low, ..] = bits.to_be_bytes();
+            u16::from_be_bytes([high, low])
+        });
+        v4.chain(self.v6.iter().map(|(input, ..)| *input))
+    }
+}
+
+impl World {
+    fn new(number: u32, rules: &Rulebook) -> Self {
+        let who = Tracker::new(rules.known.clone());
+        Self { aggregate: Aggregate::new(number), who, ..Self::default() }
+    }
 }
 
 /// The recorder.
@@ -114,6 +168,8 @@ pub struct Desk {
     versions: Versions,
     texts: Vec<Texts>,
     world: World,
+    /// Worlds so far, this one included.
+    worlds: u32,
     captures: Vec<Text>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
 }
@@ -125,12 +181,13 @@ impl Desk {
             policy: rules.policy.version().clone(),
             signatures: Text::from(rules.catalogue.version()),
         };
-        let world = World { who: Tracker::new(rules.known.clone()), ..World::default() };
+        let world = World::new(1, &rules);
         Self {
             rules,
             versions,
             texts: Vec::new(),
             world,
+            worlds: 1,
             captures: Vec::new(),
             carried: HashMap::default(),
         }
@@ -158,20 +215,34 @@ impl Desk {
                 self.texts.resize_with(batch.watcher + 1, Texts::default);
             }
             if let Some(texts) = self.texts.get_mut(batch.watcher) {
-                texts.learn(&batch.texts, &self.rules.catalogue);
+                texts.learn(&batch.texts);
+            }
+        }
+        for batch in batches {
+            for &(name, count) in &batch.counts {
+                self.world.aggregate.cover(batch.input, name, None, count);
             }
         }
         let texts = std::mem::take(&mut self.texts);
-        for (b, i) in merged(batches) {
-            let Some(batch) = batches.get(b) else { continue };
-            let (Some(observation), Some(texts)) =
-                (batch.observations.get(i), texts.get(batch.watcher))
-            else {
-                continue;
-            };
+        // What is known of a name lies anywhere in memory: it is asked for some observations
+        // ahead, and where its bytes are counted once that is here.
+        let mut coming = merged(batches).filter_map(|(w, o)| Some((texts.get(w)?, o)));
+        let mut ahead: VecDeque<(&Texts, &Observation)> = VecDeque::with_capacity(AHEAD);
+        loop {
+            while ahead.len() < AHEAD
+                && let Some((texts, o)) = coming.next()
+            {
+                texts.prefetch(o.fact.name());
+                ahead.push_back((texts, o));
+            }
+            if let Some((texts, o)) = ahead.get(AHEAD / 2) {
+                self.world.aggregate.prefetch(texts.place(o.fact.name()));
+            }
+            let Some((texts, observation)) = ahead.pop_front() else { break };
             observe(observation, texts);
             self.observation(observation, texts);
         }
+        drop((coming, ahead));
         self.texts = texts;
     }
 
@@ -187,15 +258,16 @@ impl Desk {
 
     /// The world is over: its rows by input.
     pub fn finish(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
-        let fresh = World { who: Tracker::new(self.rules.known.clone()), ..World::default() };
+        self.worlds += 1;
+        let fresh = World::new(self.worlds, &self.rules);
         let mut world = std::mem::replace(&mut self.world, fresh);
         let mut left: Vec<_> = world.flows.drain().collect();
         left.sort_by_key(|(id, _)| *id);
         for (_, flow) in left {
             self.close(&mut world, &flow);
         }
-        for (input, ..) in &world.clients {
-            world.aggregate.cover(*input, "clients", None, 1);
+        for input in world.clients.inputs() {
+            world.aggregate.cover(input, "clients", None, 1);
         }
         for (input, what, ..) in &world.hidden {
             world.aggregate.cover(*input, what, Some("clients"), 1);
@@ -232,8 +304,9 @@ impl Desk {
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
-                if let Some(hit) = texts.hit(*name) {
-                    self.looked_up(o, &hit.clone());
+                let hit = self.known(texts, *name).and_then(|n| n.said.hit.as_deref());
+                if let Some(hit) = hit {
+                    self.looked_up(o, hit);
                 }
             }
             Fact::DnsAddress { name, addr, ttl_s, id } => {
@@ -313,6 +386,11 @@ impl Desk {
         }
     }
 
+    /// What is known of a name from the name alone.
+    fn known<'t>(&self, texts: &'t Texts, id: TextId) -> Option<Name<'t>> {
+        texts.name(id, &self.rules.catalogue, &self.rules.network)
+    }
+
     fn ours(&self, addr: IpAddr) -> bool {
         if self.rules.own_networks.is_empty() {
             return is_private(addr);
@@ -335,31 +413,26 @@ impl Desk {
     }
 
     fn hello(&mut self, o: &Observation, hello: &Hello, texts: &Texts) {
+        let name = self.known(texts, hello.name);
         let world = &mut self.world;
         world.who.frame(o.flow.realm, o.flow.client.addr, hello.mac, hello.ttl, o.time, o.input);
         world.aggregate.cover(o.input, "hellos", None, 1);
-        let name = texts.text(hello.name);
         if name.is_none() {
             world.aggregate.cover(o.input, "hellos_without_name", Some("hellos"), 1);
         }
-        let hidden = hello.ech.is_some() && name.is_some_and(|n| self.hides(n, o.time));
+        let hidden = hello.ech.is_some() && name.is_some_and(|n| self.hides(&n, o.time));
         if hello.ech.is_some() {
             let row = if hidden { "hellos_ech_plausible" } else { "hellos_ech_grease" };
             self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
         }
-        if let Some(name) = name
-            && let Some(hider) = self.rules.network.by_name(name)
-        {
-            let row = hider_row(hider.kind);
-            if self.world.hidden.len() < HIDDEN_MAX {
-                self.world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
-            }
+        if let Some(name) = &name {
+            self.hider(o, name.text, texts.str(hello.alpn));
         }
         if hidden {
             return;
         }
-        let Some(hit) = texts.hit(hello.name).cloned() else { return };
-        let (Some(name), false) = (texts.text(hello.name), self.inbound(&o.flow)) else { return };
+        let Some(Name { text: name, said, .. }) = name else { return };
+        let (Some(hit), false) = (said.hit.clone(), self.inbound(&o.flow)) else { return };
         let (class, evidence) = self.rules.clients.class_of(
             texts.str(hello.ja4),
             "",
@@ -372,7 +445,7 @@ impl Desk {
             HelloTransport::Quic => EvidenceKind::QuicSni,
             HelloTransport::Tls | HelloTransport::Dtls => EvidenceKind::Sni,
         };
-        let (class, evidence) = (class_word(class), Text::from(evidence));
+        let evidence = Text::from(evidence);
         let ja4 = texts.text(hello.ja4).cloned();
         if let Some(flow) = self.matched(o, hit, name.clone(), kind, false, o.time) {
             flow.class = class;
@@ -382,9 +455,35 @@ impl Desk {
         }
     }
 
+    /// Notes whom a client hides behind, if it says so by a name.
+    fn hider(&mut self, o: &Observation, name: &Text, alpn: &str) {
+        let world = &mut self.world;
+        let (by, kind) = match self.rules.network.by_name(name) {
+            Some(hider) => (Text::from(hider.name.as_str()), hider.kind),
+            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name) => {
+                // A browser that named a host so would have asked for its address.
+                let asker = world.who.asker(o.flow.realm, o.flow.client.addr, o.time);
+                if world.names.name(o.flow.realm, asker, o.flow.server.addr, o.time).is_some() {
+                    return;
+                }
+                (Text::from(TOR), HiderKind::Relay)
+            }
+            None => return,
+        };
+        if world.hidden.len() < HIDDEN_MAX {
+            let row = hider_row(kind);
+            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+        }
+        let veils = matches!(kind, HiderKind::SecurityEdge | HiderKind::Relay);
+        if veils && world.veiled.len() < HIDDEN_MAX {
+            world.veiled.insert(o.flow.id, (by, kind));
+        }
+    }
+
     /// `name` is the outer name of an encrypted hello.
-    fn hides(&self, name: &str, at: Timestamp) -> bool {
-        self.rules.network.is_ech_public_name(name) || self.world.names.offers_ech(name, at)
+    fn hides(&self, name: &Name<'_>, at: Timestamp) -> bool {
+        name.said.hider == Some(HiderKind::EchPublicName)
+            || self.world.names.offers_ech(name.text, at)
     }
 
     fn http(&mut self, o: &Observation, http: &Http, texts: &Texts) {
@@ -403,22 +502,25 @@ impl Desk {
             self.world.who.account(realm, behind, Source::Proxy, user, o.time, o.input);
         }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
+        if let Some(name) = texts.text(http.host) {
+            // Clear text has no ALPN: nothing here looks like Tor.
+            self.hider(o, name, "http");
+        }
         if self.inbound(&o.flow) {
             return;
         }
-        let hit = texts.hit(http.host).cloned();
-        let Some(hit) = hit else {
+        let host = self.known(texts, http.host);
+        let Some((name, hit)) = host.and_then(|n| Some((n.text.clone(), n.said.hit.clone()?)))
+        else {
             if let Some(api) = http.api {
-                let host = texts.text(http.host).cloned();
-                self.api(o, host, api, false);
+                self.api(o, host.map(|n| n.text.clone()), api, false);
             }
             return;
         };
-        let Some(name) = texts.text(http.host).cloned() else { return };
         let kind = evidence_kind(http_source(http));
         let agent = texts.str(http.user_agent);
         let (class, evidence) = self.rules.clients.class_of("", agent, "", false, false, http.sdk);
-        let (class, evidence) = (class_word(class), Text::from(evidence));
+        let evidence = Text::from(evidence);
         let unseen = http.prefetch || http.embedded;
         if let Some(flow) = self.matched(o, hit, name, kind, false, o.time) {
             if class != ClientClass::Unknown {
@@ -507,42 +609,53 @@ impl Desk {
     fn delta(&mut self, o: &Observation, delta: &Delta, texts: &Texts) {
         let last = delta.state.has(FlowState::LAST);
         self.ledger(o, delta, last);
-        if self.inbound(&o.flow) {
-            if last {
-                self.world.aggregate.cover(o.input, "flows_inbound", Some("flows"), 1);
-            }
-            return;
-        }
-        let named =
-            texts.text(delta.name).filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
-        let Some(name) = named.cloned() else {
-            self.nameless(o, delta, last, texts);
-            return;
-        };
+        let row = self.place(o, delta, last, texts);
         if last {
-            self.world.aggregate.cover(o.input, source_row(delta.source), Some("flows"), 1);
+            self.world.aggregate.cover(o.input, row, Some("flows"), 1);
         }
-        match texts.hit(delta.name).cloned() {
+    }
+
+    /// Counts a delta where it belongs. The answer is the row of the ledger for its flow: every
+    /// flow has exactly one.
+    fn place(&mut self, o: &Observation, delta: &Delta, last: bool, texts: &Texts) -> &'static str {
+        if self.inbound(&o.flow) {
+            return "flows_inbound";
+        }
+        let named = self.known(texts, delta.name);
+        let named = named.filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
+        let Some(name) = named else {
+            let row = self.nameless(o, delta, last, texts);
+            return own_row(&o.flow, delta.state).unwrap_or(row);
+        };
+        match name.said.hit.clone() {
             Some(hit) => self.count(
                 o,
                 delta,
                 hit,
-                name,
+                name.text.clone(),
                 evidence_kind(delta.source.unwrap_or(NameSource::None)),
                 false,
                 last,
             ),
-            None => self.unmatched(o, delta, &name, last),
+            None => self.unmatched(o, delta, (name.text, name.place), last),
         }
+        source_row(delta.source)
     }
 
     /// A flow that carried no name: one that DNS, or an earlier input, gave it.
-    fn nameless(&mut self, o: &Observation, delta: &Delta, last: bool, texts: &Texts) {
+    fn nameless(
+        &mut self,
+        o: &Observation,
+        delta: &Delta,
+        last: bool,
+        texts: &Texts,
+    ) -> &'static str {
         if let Some(flow) = self.world.flows.get(&o.flow.id) {
             let (hit, name, kind, doubtful) =
                 (flow.hit.clone(), flow.name.clone(), flow.kind, flow.doubtful);
+            let row = if flow.carried { "flows_carried_over" } else { kind_row(kind, doubtful) };
             self.count(o, delta, hit, name, kind, doubtful, last);
-            return;
+            return row;
         }
         let begun_before = o.flow.protocol != TCP || delta.state.has(FlowState::MIDSTREAM);
         if delta.state.has(FlowState::FIRST)
@@ -550,34 +663,27 @@ impl Desk {
             && let Some(open) = self.carried(o, delta)
         {
             self.carry_on(o, delta, &open, last);
-            return;
+            return "flows_carried_over";
         }
         if o.flow.protocol != 6 && o.flow.protocol != 17 {
-            return;
+            return "flows_without_ports";
         }
         let (realm, client) = (o.flow.realm, o.flow.client.addr);
-        let asker = self.world.who.asker(realm, client, delta.first);
-        let told = |who| self.world.names.name(realm, who, o.flow.server.addr, delta.first);
-        // The device may have become known only after it asked.
-        let likely = told(asker).filter(|(_, belief)| *belief == Belief::Likely);
-        let found = likely.or_else(|| told(Asker::Address(client)));
-        let Some((name, belief)) = found else {
-            if last {
-                self.world.aggregate.cover(o.input, "flows_unnamed", Some("flows"), 1);
-            }
+        let found = if self.world.names.may_name(o.flow.server.addr) {
+            let asker = self.world.who.asker(realm, client, delta.first);
+            let told = |who| self.world.names.name(realm, who, o.flow.server.addr, delta.first);
+            // The device may have become known only after it asked.
+            let likely = told(asker).filter(|(_, belief)| *belief == Belief::Likely);
+            likely.or_else(|| told(Asker::Address(client))).map(|found| (found, asker))
+        } else {
+            None
+        };
+        let Some(((name, belief), asker)) = found else {
             if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
                 self.candidate_bytes(o, delta, &host, last);
             }
-            return;
+            return "flows_unnamed";
         };
-        if last {
-            let row = if belief == Belief::Likely {
-                "flows_named_by_dns"
-            } else {
-                "flows_named_possibly"
-            };
-            self.world.aggregate.cover(o.input, row, Some("flows"), 1);
-        }
         match hits::hit(&self.rules.catalogue, &name) {
             Some(hit) if carries_application(&o.flow) => {
                 let doubtful = belief == Belief::Possible;
@@ -600,8 +706,9 @@ impl Desk {
                     self.over(o.flow.id);
                 }
             }
-            _ => self.unmatched(o, delta, &name, last),
+            _ => self.unmatched(o, delta, (&name, &Cell::default()), last),
         }
+        kind_row(EvidenceKind::Dns, belief == Belief::Possible)
     }
 
     fn carried(&mut self, o: &Observation, delta: &Delta) -> Option<OpenFlow> {
@@ -629,7 +736,6 @@ impl Desk {
             flow.answered = true;
             flow.carried = true;
         }
-        self.world.aggregate.cover(o.input, "flows_carried_over", Some("flows"), 1);
         if last {
             self.over(o.flow.id);
         }
@@ -660,6 +766,7 @@ impl Desk {
     /// A flow, or its stretch under one name, has ended.
     fn over(&mut self, id: u64) {
         let Some(flow) = self.world.flows.remove(&id) else { return };
+        // Moves a few pointers; closing needs the rules and the world at once.
         let mut world = std::mem::take(&mut self.world);
         self.close(&mut world, &flow);
         self.world = world;
@@ -676,7 +783,13 @@ impl Desk {
         world.aggregate.flow(flow, &judged, &self.versions, &capture);
     }
 
-    fn unmatched(&mut self, o: &Observation, delta: &Delta, name: &Text, last: bool) {
+    fn unmatched(
+        &mut self,
+        o: &Observation,
+        delta: &Delta,
+        name: (&Text, &Cell<Place>),
+        last: bool,
+    ) {
         self.over(o.flow.id);
         if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
             self.candidate_bytes(o, delta, &host, last);
@@ -702,11 +815,42 @@ impl Desk {
     /// Numbers that every flow adds to, whoever it went to.
     fn ledger(&mut self, o: &Observation, delta: &Delta, last: bool) {
         let world = &mut self.world;
-        if world.clients.len() < HIDDEN_MAX && delta.packets_up > 0 {
-            world.clients.insert((o.input, o.flow.realm, o.flow.client.addr));
+        if delta.heard[0] {
+            world.clients.insert(o.input, o.flow.realm, o.flow.client.addr);
         }
         let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);
-        cover(&mut world.aggregate, "payload_bytes", None, delta.up + delta.down);
+        let bytes = delta.up + delta.down;
+        cover(&mut world.aggregate, "payload_bytes", None, bytes);
+        let tunnel = match o.flow.protocol {
+            ESP | AH => Some(Tunnel::Ipsec),
+            _ => delta.state.tunnel(),
+        };
+        // Only in the rare case looked up: most networks have no such flow.
+        let veil = match tunnel {
+            Some(tunnel) => Some((Text::from(tunnel.name()), "tunnel", tunnel_row(tunnel))),
+            None if world.veiled.is_empty() => None,
+            None => world.veiled.get(&o.flow.id).map(|(by, kind)| match kind {
+                HiderKind::SecurityEdge => (by.clone(), "security-edge", "bytes_to_security_edges"),
+                _ if &**by == TOR => (by.clone(), "relay", "bytes_in_tor"),
+                _ => (by.clone(), "relay", "bytes_to_relays"),
+            }),
+        };
+        if let Some((by, kind, row)) = veil {
+            cover(&mut world.aggregate, row, Some("payload_bytes"), bytes);
+            let client = o.flow.client.addr;
+            let ours = if self.rules.own_networks.is_empty() {
+                is_private(client)
+            } else {
+                self.rules.own_networks.iter().any(|(net, bits)| within(client, *net, *bits))
+            };
+            if ours {
+                let actor = world.who.actor(o.flow.realm, client, delta.first);
+                world.aggregate.hidden(o.input, actor, by, kind, delta);
+            }
+            if last {
+                world.veiled.remove(&o.flow.id);
+            }
+        }
         if !last {
             return;
         }
@@ -718,6 +862,7 @@ impl Desk {
             (FlowState::CONFLICT, "flows_with_conflicting_copies"),
             (FlowState::SHARED, "flows_with_shared_bytes"),
             (FlowState::PROXIED, "flows_through_proxy"),
+            (FlowState::ONE_SIDED, "flows_one_sided"),
         ] {
             if delta.state.has(bit) {
                 cover(&mut world.aggregate, row, Some("flows"), 1);
@@ -726,9 +871,8 @@ impl Desk {
         if !delta.state.has(FlowState::ANSWERED) {
             cover(&mut world.aggregate, "flows_unanswered", Some("flows"), 1);
         }
-        let hider = self.rules.network.by_address(o.flow.server.addr);
-        if let Some(hider) = hider
-            && matches!(o.flow.server.port, 443 | 853 | 784 | 8853)
+        if matches!(o.flow.server.port, 443 | 853 | 784 | 8853)
+            && let Some(hider) = self.rules.network.by_address(o.flow.server.addr)
             && world.hidden.len() < HIDDEN_MAX
         {
             let row = hider_row(hider.kind);
@@ -737,13 +881,14 @@ impl Desk {
     }
 }
 
-fn class_word(class: super::signature::ClientClass) -> ClientClass {
-    use super::signature::ClientClass as Seen;
-    match class {
-        Seen::Browser => ClientClass::Browser,
-        Seen::Program => ClientClass::Program,
-        Seen::Server => ClientClass::Server,
-        Seen::Unknown => ClientClass::Unknown,
+/// The row of a flow that needs no name, or can have none.
+fn own_row(flow: &FlowRef, state: FlowState) -> Option<&'static str> {
+    match (flow.protocol, flow.server.port) {
+        (6 | 17, 53) => Some("flows_of_dns"),
+        (17, 67 | 68 | 137 | 546 | 547 | 5353 | 5355) => Some("flows_of_local_services"),
+        (ESP | AH, _) => Some("flows_in_tunnels"),
+        _ if state.tunnel().is_some() => Some("flows_in_tunnels"),
+        _ => None,
     }
 }
 
@@ -756,6 +901,35 @@ fn account_source(source: AccountSource) -> Source {
         AccountSource::Ldap => Source::Ldap,
         AccountSource::HttpBasic => Source::Basic,
     }
+}
+
+fn kind_row(kind: EvidenceKind, doubtful: bool) -> &'static str {
+    match kind {
+        _ if doubtful => "flows_named_possibly",
+        EvidenceKind::Dns | EvidenceKind::Address => "flows_named_by_dns",
+        EvidenceKind::Sni => "flows_named_by_sni",
+        EvidenceKind::QuicSni | EvidenceKind::QuicCid => "flows_named_by_quic_sni",
+        EvidenceKind::HttpHost | EvidenceKind::Authority => "flows_named_by_http",
+        EvidenceKind::Connect | EvidenceKind::Socks => "flows_named_by_proxy",
+        EvidenceKind::Certificate => "flows_named_by_certificate",
+    }
+}
+
+fn tunnel_row(tunnel: Tunnel) -> &'static str {
+    match tunnel {
+        Tunnel::WireGuard => "bytes_in_wireguard",
+        Tunnel::OpenVpn => "bytes_in_openvpn",
+        Tunnel::Ipsec => "bytes_in_ipsec",
+    }
+}
+
+/// Names that Tor clients make up for their hellos: `www.`, up to 25 letters of base 32, `.com`. A
+/// digit among them sets nineteen in twenty apart from names that people choose.
+fn looks_like_tor(name: &str) -> bool {
+    let label = name.strip_prefix("www.").and_then(|n| n.strip_suffix(".com")).unwrap_or("");
+    (8..=25).contains(&label.len())
+        && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+        && label.bytes().any(|b| b.is_ascii_digit())
 }
 
 fn hider_row(kind: HiderKind) -> &'static str {
@@ -859,13 +1033,5 @@ fn within(addr: IpAddr, net: IpAddr, bits: u8) -> bool {
         }
         (IpAddr::V6(a), IpAddr::V6(b)) => of(u128::from(a), u128::from(b), 128),
         _ => false,
-    }
-}
-
-impl Role {
-    /// Hosts that a person or program works with; scripts, pictures and measurements never
-    /// open a session.
-    pub fn opens_session(self) -> bool {
-        matches!(self, Role::Chat | Role::Api | Role::Upload | Role::Voice)
     }
 }

@@ -92,7 +92,7 @@ impl MatchedFlow {
             self.frames[1] = delta.name_frame;
         }
         self.frames[2] = self.frames[2].max(delta.last_frame);
-        if delta.packets_up == 0 && delta.packets_down == 0 {
+        if delta.heard == [false; 2] {
             return;
         }
         let hour = u32::try_from(delta.first.seconds() / 3600).unwrap_or(u32::MAX);

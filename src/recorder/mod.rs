@@ -5,6 +5,7 @@
 pub mod aggregate;
 pub mod alert;
 pub mod desk;
+pub mod digest;
 pub mod evidence;
 pub mod finding;
 pub mod flows;

@@ -96,12 +96,25 @@ impl FlowKey {
         dst: ([u8; 16], u16),
         v6: bool,
     ) -> (Self, bool) {
-        // One 128-bit comparison in network order, not a byte-wise one: this is the hot path.
-        let (a, b) = (u128::from_be_bytes(src.0), u128::from_be_bytes(dst.0));
-        let from_hi = a > b || (a == b && src.1 > dst.1);
+        let [src_bits, dst_bits] = [src, dst].map(|(addr, port)| (u128::from_be_bytes(addr), port));
+        Self::of_bits(realm, protocol, src_bits, dst_bits, v6)
+    }
+
+    /// The same from addresses as numbers: compared and ordered in registers, for this is the hot
+    /// path.
+    #[inline]
+    pub fn of_bits(
+        realm: Realm,
+        protocol: u8,
+        src: (u128, u16),
+        dst: (u128, u16),
+        v6: bool,
+    ) -> (Self, bool) {
+        let from_hi = src > dst;
         let (lo, hi) = if from_hi { (dst, src) } else { (src, dst) };
-        let key = Self { lo: lo.0, hi: hi.0, lo_port: lo.1, hi_port: hi.1, realm, protocol, v6 };
-        (key, from_hi)
+        let (lo_addr, hi_addr) = (lo.0.to_be_bytes(), hi.0.to_be_bytes());
+        let (lo_port, hi_port) = (lo.1, hi.1);
+        (Self { lo: lo_addr, hi: hi_addr, lo_port, hi_port, realm, protocol, v6 }, from_hi)
     }
 
     /// Lower or higher endpoint.

@@ -1,3 +1,8 @@
-//! One file a receiver. To add one: a file here that implements [`crate::courier::Sink`].
+//! One file a receiver. To add one: a file here that implements [`crate::courier::Sink`], and its
+//! words in `settings.rs`.
 
-pub mod jsonl;
+pub mod file;
+pub mod mail;
+pub mod syslog;
+pub mod tls;
+pub mod webhook;

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use super::{FindingKey, FindingTotals, Growing, who};
+use super::{FindingKey, FindingTotals, Growing, Who, who};
 use crate::recorder::hits::Hit;
+use crate::recorder::identity::Person;
 use crate::recorder::policy::Ruling;
-use crate::recorder::store::rows::{Actor, PersonUse};
+use crate::recorder::store::rows::{Actor, Hidden, PersonUse, Text};
 use crate::types::Timestamp;
 
 /// Who knows more once a world is over.
@@ -84,7 +85,7 @@ impl Growing {
             // The one person of all of it, or nobody in particular.
             let who = match totals.people.as_slice() {
                 [one] => one.who.clone(),
-                _ => crate::recorder::identity::Person::Unknown,
+                _ => Person::Unknown,
             };
             if totals.actor.who != who {
                 totals.actor = Arc::new(Actor { who, ..Actor::clone(&totals.actor) });
@@ -92,6 +93,35 @@ impl Growing {
         }
         merged
     }
+}
+
+/// Rows of hidden traffic under the device that they are of; the person is left out: nobody knows
+/// what it was.
+pub(super) fn hidden(rows: impl Iterator<Item = Hidden>, judge: &dyn Refine) -> Vec<Hidden> {
+    let mut merged: BTreeMap<(Who, Text), Hidden> = BTreeMap::new();
+    for mut row in rows {
+        let actor = judge.actor(&row.actor, row.first_seen, row.last_seen);
+        let named = actor.who == Person::Unknown;
+        row.actor = if named {
+            actor
+        } else {
+            Arc::new(Actor { who: Person::Unknown, ..Actor::clone(&actor) })
+        };
+        match merged.entry((who(&row.actor), row.behind.clone())) {
+            Entry::Vacant(free) => {
+                free.insert(row);
+            }
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.bytes_up += row.bytes_up;
+                known.bytes_down += row.bytes_down;
+                known.flows += row.flows;
+                known.first_seen = known.first_seen.min(row.first_seen);
+                known.last_seen = known.last_seen.max(row.last_seen);
+            }
+        }
+    }
+    merged.into_values().collect()
 }
 
 impl FindingTotals {

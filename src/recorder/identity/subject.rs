@@ -408,6 +408,9 @@ impl Veil {
         for row in &mut rows.findings {
             *row = self.for_store(day(row.day)).finding(row.clone());
         }
+        for row in &mut rows.hidden {
+            row.actor = self.for_store(row.first_seen).actor(&row.actor);
+        }
         for row in &mut rows.open_flows {
             row.client.addr = self.for_store(row.first_seen).address(row.client.addr);
         }

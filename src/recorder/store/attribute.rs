@@ -68,7 +68,7 @@ impl Store {
         tx.execute(
             "DELETE FROM actor WHERE id NOT IN
                  (SELECT actor FROM usage UNION SELECT actor FROM session
-                  UNION SELECT actor FROM finding)",
+                  UNION SELECT actor FROM finding UNION SELECT actor FROM hidden)",
             [],
         )?;
         tx.commit()?;

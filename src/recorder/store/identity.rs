@@ -4,6 +4,7 @@
 //! for the next run to go on with.
 //! Never: gives a name out but under the veil of these [`Answers`].
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use super::rows::{Actor, BindingRow, IdentityRows, ManyRow, PersonUse, SaidRow, StayRow, Text};
 use super::sql::{Addr, Count, Mac};
 use super::{Answers, Error, Store, retention};
+use crate::recorder::identity::inventory::plain_name;
 use crate::recorder::identity::{Claim, Kind, Many, Mode, Person, Relation, Source, Subject, Veil};
 use crate::types::{MacAddr, Realm, Timestamp};
 
@@ -203,6 +205,20 @@ pub(super) fn people_of(conn: &Connection, finding: i64) -> Result<Vec<PersonUse
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Names that devices have, as hosts are compared with.
+pub(super) fn device_names(conn: &Connection) -> Result<HashSet<Text>, Error> {
+    let mut find = conn.prepare_cached(
+        "SELECT text FROM said WHERE is_name = 1
+         UNION SELECT host_name FROM actor WHERE host_name IS NOT NULL",
+    )?;
+    let mut rows = find.query([])?;
+    let mut names = HashSet::new();
+    while let Some(row) = rows.next()? {
+        names.insert(plain_name(&row.get::<_, Text>(0)?));
+    }
+    Ok(names)
 }
 
 /// The mode that the store was last written under.
@@ -664,6 +680,7 @@ fn become_one(conn: &Connection, id: i64, realm: i64, addr: &str, mac: &str) -> 
              flows = flows + excluded.flows, first_seen = min(first_seen, excluded.first_seen),
              last_seen = max(last_seen, excluded.last_seen)",
         "UPDATE OR IGNORE session SET actor = ?2 WHERE actor = ?1",
+        "UPDATE OR IGNORE hidden SET actor = ?2 WHERE actor = ?1",
         "UPDATE finding SET actor = ?2 WHERE actor = ?1",
     ] {
         conn.execute(sql, [id, other])?;
@@ -671,6 +688,7 @@ fn become_one(conn: &Connection, id: i64, realm: i64, addr: &str, mac: &str) -> 
     for sql in [
         "DELETE FROM usage WHERE actor = ?1",
         "DELETE FROM session WHERE actor = ?1",
+        "DELETE FROM hidden WHERE actor = ?1",
         "DELETE FROM actor WHERE id = ?1",
     ] {
         conn.execute(sql, [id])?;

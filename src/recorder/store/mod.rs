@@ -6,7 +6,9 @@
 //! Limits: one writer; [`Options::size_max_bytes`] and [`Retention`] by default.
 //! Source: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>.
 
+mod alerts;
 mod attribute;
+mod decisions;
 mod error;
 mod file;
 mod identity;
@@ -16,16 +18,19 @@ mod retention;
 pub mod rows;
 pub mod schema;
 mod sql;
+mod uses;
 mod write;
 
+pub use decisions::{Decision, decide};
 pub use error::Error;
 pub use identity::{DeviceLine, Forgotten, UserLine};
-pub use outbox::OutboxRow;
+pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
-    Answers, CandidateLine, CoverageLine, Group, Judged, Revision, Scope, SeenBy, ServiceLine,
-    Summary, Totals,
+    Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,
+    ServiceLine, Summary, Totals,
 };
 pub use retention::{Retained, Retention};
+pub use uses::{Known, Numbered, Presence, Use};
 
 use std::path::{Path, PathBuf};
 
@@ -163,6 +168,18 @@ impl Store {
     /// As [`Store::commit_input`]: all of the batch or nothing.
     pub fn append(&mut self, epoch: &InputRow, rows: &InputRows) -> Result<Committed, Error> {
         self.write(epoch, rows, write::Mode::Add)
+    }
+
+    /// Tells at once what waits for the end of its day: no more comes. Returns how many alerts
+    /// that makes.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn flush_alerts(&mut self) -> Result<u64, Error> {
+        self.ready()?;
+        let Answers { conn, veil } = &mut self.answers;
+        let outcome = write::flush(conn, &self.options.rules, veil);
+        self.judge(outcome)
     }
 
     /// Forgets what is older than its table's days before `now`, then the oldest detail until the

@@ -13,17 +13,16 @@ use super::rows::{
     Actor, DestinationDay, EvidenceItem, Finding, InputRow, OpenFlow, PersonUse, SESSION_GAP, Text,
 };
 use super::sql::{Addr, Count, Lines, Mac};
-use crate::recorder::identity::inventory::plain_name;
 use crate::recorder::identity::{Person, Veil};
 use crate::recorder::words::{ClientClass, Disposition, Level};
 use crate::types::{Endpoint, Realm, Timestamp};
 
 /// Nanoseconds of an hour and of a day: the grain of usage, and of findings and roll-ups.
-const HOUR: u64 = 3_600 * Timestamp::SECOND;
-const DAY: u64 = 24 * HOUR;
+pub(super) const HOUR: u64 = 3_600 * Timestamp::SECOND;
+pub(super) const DAY: u64 = 24 * HOUR;
 
 /// Restricts a query over a table with `input`.
-const OF_INPUTS: &str = "(:inputs IS NULL OR input IN
+pub(super) const OF_INPUTS: &str = "(:inputs IS NULL OR input IN
     (SELECT i.id FROM input i JOIN json_each(:inputs) j ON j.value = i.key))";
 
 /// The store, open for questions.
@@ -146,6 +145,19 @@ pub struct CoverageLine {
     pub of: Option<(Text, u64)>,
 }
 
+/// One device and what hides its traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenLine {
+    /// Who, by the address that was seen.
+    pub actor: Arc<Actor>,
+    /// Security edge, relay or tunnel by its name.
+    pub behind: Text,
+    /// `security-edge`, `relay` or `tunnel`.
+    pub kind: Text,
+    /// Volume and time; devices and sessions are not counted here.
+    pub totals: Totals,
+}
+
 /// One user of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenBy {
@@ -195,6 +207,34 @@ pub struct Revision {
 }
 
 impl Answers {
+    /// `true` if the store holds an input from its first frame to its last, no frame left out.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn holds_whole(&self, key: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM input WHERE key = ?1 AND NOT EXISTS
+                       (SELECT 1 FROM coverage c
+                        WHERE c.input = input.id AND c.name = 'frames_not_selected'))";
+        Ok(self.conn.query_row(sql, [key], |r| r.get(0))?)
+    }
+
+    /// The time by which rows are old: that of the newest input, or of the one before if the newest
+    /// alone lies more than a month ahead, as a capture with a wrong clock does.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn trusted_time(&self) -> Result<Timestamp, Error> {
+        const MONTH: u64 = 31 * 86_400 * Timestamp::SECOND;
+        let mut last =
+            self.conn.prepare("SELECT last_time FROM input ORDER BY last_time DESC LIMIT 2")?;
+        let times = last.query_map([], |r| r.get(0))?.collect::<Result<Vec<Timestamp>, _>>()?;
+        Ok(match times.as_slice() {
+            [newest, before] if newest.since(*before) > MONTH => *before,
+            [newest, ..] => *newest,
+            [] => Timestamp::default(),
+        })
+    }
+
     /// The four groups with their services and totals.
     ///
     /// # Errors
@@ -447,6 +487,35 @@ impl Answers {
         Ok(rows.iter().map(line).collect())
     }
 
+    /// Devices whose traffic goes where nobody can look, by volume, the most first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn hidden(&self, scope: &Scope) -> Result<Vec<HiddenLine>, Error> {
+        let sql = format!(
+            "SELECT a.realm, a.addr, a.mac, a.host_name, w.word, h.kind,
+                    h.up, h.down, h.flows, h.first_seen, h.last_seen
+             FROM (SELECT actor, behind, max(kind) AS kind, sum(bytes_up) AS up,
+                          sum(bytes_down) AS down, sum(flows) AS flows,
+                          min(first_seen) AS first_seen, max(last_seen) AS last_seen
+                   FROM hidden
+                   WHERE {OF_INPUTS} AND last_seen >= :from AND first_seen <= :to
+                   GROUP BY actor, behind) h
+             JOIN actor a ON a.id = h.actor JOIN word w ON w.id = h.behind
+             ORDER BY h.up + h.down DESC, a.realm, a.addr, a.mac, w.word"
+        );
+        let (from, to) = scope.span(1);
+        let values = named_params! { ":inputs": scope.keys()?, ":from": from, ":to": to };
+        self.all(&sql, values, |r| {
+            Ok(HiddenLine {
+                actor: self.veil.actor(&Arc::new(read_actor(r, 0)?)),
+                behind: r.get(4)?,
+                kind: r.get(5)?,
+                totals: read_volume(r, 6)?,
+            })
+        })
+    }
+
     /// Every input of a scope, by time of its first frame.
     ///
     /// # Errors
@@ -584,7 +653,11 @@ impl Answers {
         Ok(summary)
     }
 
-    fn judged(&self, scope: &Scope) -> Result<Vec<Judged>, Error> {
+    /// Policies and catalogues that the rows of a scope were judged by.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn judged(&self, scope: &Scope) -> Result<Vec<Judged>, Error> {
         let sql = format!(
             "SELECT DISTINCT p.word, s.word FROM usage u
              JOIN word p ON p.id = u.policy_version JOIN word s ON s.id = u.signature_version
@@ -602,13 +675,10 @@ impl Answers {
         if self.veil.is_clear() {
             return Ok(HashSet::new());
         }
-        let sql = "SELECT text FROM said WHERE is_name = 1
-                   UNION SELECT host_name FROM actor WHERE host_name IS NOT NULL";
-        let names: Vec<Text> = self.all(sql, [], |r| r.get(0))?;
-        Ok(names.iter().map(|name| plain_name(name)).collect())
+        super::identity::device_names(&self.conn)
     }
 
-    fn row_of(&self, id: &str) -> Result<Option<i64>, Error> {
+    pub(super) fn row_of(&self, id: &str) -> Result<Option<i64>, Error> {
         let sql = "SELECT id FROM finding WHERE key = ?1";
         Ok(self.conn.query_row(sql, [id], |r| r.get(0)).optional()?)
     }
@@ -627,14 +697,14 @@ impl Answers {
 
 impl Scope {
     /// Keys of inputs as a JSON array, which is how a list gets into a statement.
-    fn keys(&self) -> Result<Option<String>, Error> {
+    pub(super) fn keys(&self) -> Result<Option<String>, Error> {
         let Some(inputs) = &self.inputs else { return Ok(None) };
         let keys: Vec<&str> = inputs.iter().map(|key| &**key).collect();
         serde_json::to_string(&keys).map(Some).map_err(|e| Error::Value(e.to_string()))
     }
 
     /// First and last whole `grain` of the scope.
-    fn span(&self, grain: u64) -> (i64, i64) {
+    pub(super) fn span(&self, grain: u64) -> (i64, i64) {
         let whole = |time: Timestamp| {
             i64::try_from(time.0.checked_div(grain).unwrap_or(0)).unwrap_or(i64::MAX)
         };
@@ -775,7 +845,7 @@ fn read_input_row(r: &Row<'_>) -> rusqlite::Result<InputRow> {
     })
 }
 
-const FINDING: &str = "
+pub(super) const FINDING: &str = "
     SELECT f.key, a.realm, a.addr, a.mac, r.host_name, ws.word, f.day, r.revision, wn.word,
            wv.word, wc.word, wt.word, r.client_class, r.level, r.disposition, wp.word, wpv.word,
            wsv.word, r.severity, r.reasons, r.title, r.next_steps, r.bytes_up, r.bytes_down,
@@ -812,7 +882,7 @@ fn of_people(actor: &Arc<Actor>, people: &[PersonUse]) -> Arc<Actor> {
     }
 }
 
-fn read_finding(r: &Row<'_>) -> rusqlite::Result<Finding> {
+pub(super) fn read_finding(r: &Row<'_>) -> rusqlite::Result<Finding> {
     Ok(Finding {
         id: r.get(0)?,
         actor: Arc::new(read_actor(r, 1)?),

@@ -113,6 +113,9 @@ const SESSION: Table = Table {
     only: "true",
 };
 
+const HIDDEN: Table =
+    Table { name: "hidden", key: "input, actor, behind", age: ("last_seen", 1), only: "true" };
+
 const FINDING: Table = Table { name: "finding", key: "id", age: ("day", DAY), only: "true" };
 
 const OUTBOX: Table = Table { name: "outbox", key: "seq", age: ("time", 1), only: "true" };
@@ -159,7 +162,7 @@ const INPUT: Table = Table {
     age: ("last_time", 1),
     only: "id NOT IN (SELECT input FROM usage UNION SELECT input FROM session
                       UNION SELECT input FROM finding UNION SELECT input FROM candidate
-                      UNION SELECT input FROM destination)",
+                      UNION SELECT input FROM destination UNION SELECT input FROM hidden)",
 };
 
 /// Forgets by age, then by size. See [`super::Store::retain`].
@@ -179,6 +182,7 @@ pub fn retain(
         (&CANDIDATE, days.candidates_days),
         (&USAGE, days.usage_days),
         (&SESSION, days.usage_days),
+        (&HIDDEN, days.usage_days),
         (&FINDING, days.findings_days),
         (&OPEN_FLOW, days.open_flows_days),
         (&OUTBOX, days.outbox_days),
@@ -204,9 +208,17 @@ pub fn retain(
 /// Forgets the oldest detail until the store keeps to its size.
 fn squeeze(conn: &mut Connection, size_max_bytes: u64, done: &mut Retained) -> Result<(), Error> {
     for _ in 0..ROUNDS_MAX {
-        for table in
-            [&EVIDENCE, &HISTORY, &DESTINATION, &CANDIDATE, &OUTBOX, &USAGE, &SESSION, &FINDING]
-        {
+        for table in [
+            &EVIDENCE,
+            &HISTORY,
+            &DESTINATION,
+            &CANDIDATE,
+            &OUTBOX,
+            &HIDDEN,
+            &USAGE,
+            &SESSION,
+            &FINDING,
+        ] {
             if size_bytes(conn)? <= size_max_bytes {
                 return Ok(());
             }
@@ -265,7 +277,7 @@ fn forget_leftovers(conn: &mut Connection) -> Result<u64, Error> {
     let gone = tx.execute(
         "DELETE FROM actor WHERE id NOT IN
              (SELECT actor FROM usage UNION SELECT actor FROM session
-              UNION SELECT actor FROM finding)",
+              UNION SELECT actor FROM finding UNION SELECT actor FROM hidden)",
         [],
     )?;
     tx.execute(

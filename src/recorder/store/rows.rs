@@ -377,6 +377,27 @@ pub struct Coverage {
     pub of: Option<Text>,
 }
 
+/// A device whose traffic, or part of it, goes where nobody can look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Who.
+    pub actor: Arc<Actor>,
+    /// Name of the security edge, relay or tunnel.
+    pub behind: Text,
+    /// `security-edge`, `relay` or `tunnel`.
+    pub kind: Text,
+    /// Payload bytes from the device.
+    pub bytes_up: u64,
+    /// Payload bytes to the device.
+    pub bytes_down: u64,
+    /// Flows.
+    pub flows: u64,
+    /// First packet.
+    pub first_seen: Timestamp,
+    /// Last packet.
+    pub last_seen: Timestamp,
+}
+
 /// One input: a file by its content, or a stretch of live watching.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputRow {
@@ -457,6 +478,8 @@ pub struct InputRows {
     pub destinations: Vec<DestinationDay>,
     /// What could not be seen.
     pub coverage: Vec<Coverage>,
+    /// Devices that could not be looked into.
+    pub hidden: Vec<Hidden>,
     /// Flows to go on with; replaces those of the input.
     pub open_flows: Vec<OpenFlow>,
     /// Who is who.

@@ -31,6 +31,7 @@ INSERT INTO sqlite_sequence SELECT 'actor_who', seq FROM sqlite_sequence WHERE n
 DROP TABLE actor;
 ALTER TABLE actor_who RENAME TO actor;
 CREATE INDEX actor_mac ON actor (realm, mac);
+CREATE INDEX actor_device ON actor (device);
 CREATE INDEX actor_person ON actor (person);
 
 -- Persons of a finding, each with his or her part.

@@ -5,22 +5,20 @@ use std::net::IpAddr;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::queries::{finding_at, read_input};
+use super::queries::finding_at;
 use super::rows::{
     Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
-    EvidenceItem, Finding, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
+    EvidenceItem, Finding, Hidden, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text,
+    Usage,
 };
 use super::sql::{Addr, COUNT_MAX, Count, Lines, Mac};
 use super::{Committed, Error, identity};
-use crate::recorder::alert::{self, Event, Memory, Rule, Rules};
+use crate::recorder::alert::Rules;
 use crate::recorder::identity::{Person, Veil};
 use crate::types::{MacAddr, Timestamp};
 
 /// Coverage row that counts candidates beyond [`CANDIDATES_MAX`].
 const CANDIDATES_LEFT_OUT: &str = "candidates_beyond_cap";
-
-/// Store counter of findings whose alert a cool-down held back.
-const ALERTS_COOLED: &str = "alerts_held_by_cooldown";
 
 /// What becomes of the rows that the input has already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +49,21 @@ pub fn write(
     Ok(committed)
 }
 
+/// Tells what waits for the end of its day, now that no more comes.
+pub fn flush(conn: &mut Connection, rules: &Rules, veil: &Veil) -> Result<u64, Error> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let writer = Writer::new(&tx, veil);
+    let told = writer.digests(rules, u32::MAX)?;
+    drop(writer);
+    tx.commit()?;
+    Ok(told)
+}
+
 /// One transaction, with the ids that it has looked up already.
 pub(super) struct Writer<'t> {
-    tx: &'t Transaction<'t>,
+    pub(super) tx: &'t Transaction<'t>,
     /// How names leave in alerts.
-    veil: &'t Veil,
+    pub(super) veil: &'t Veil,
     words: HashMap<Text, i64>,
     actors: HashMap<ActorKey, KnownActor>,
 }
@@ -84,7 +92,8 @@ impl Writer<'_> {
     ) -> Result<Committed, Error> {
         let id = self.input(input, mode)?;
         if mode == Mode::Replace {
-            for table in ["usage", "session", "candidate", "destination", "coverage"] {
+            let tables = ["usage", "session", "candidate", "destination", "coverage", "hidden"];
+            for table in tables {
                 self.tx.execute(&format!("DELETE FROM {table} WHERE input = ?1"), [id])?;
             }
         }
@@ -95,6 +104,7 @@ impl Writer<'_> {
         for row in &rows.sessions {
             self.session(id, row)?;
         }
+        let new_candidates = self.new_candidates(&rows.candidates)?;
         for row in &rows.candidates {
             self.candidate(id, row)?;
         }
@@ -104,6 +114,9 @@ impl Writer<'_> {
         for row in &rows.coverage {
             self.coverage(id, row)?;
         }
+        for row in &rows.hidden {
+            self.hidden(id, row)?;
+        }
         for row in &rows.open_flows {
             self.open_flow(id, row)?;
         }
@@ -112,7 +125,7 @@ impl Writer<'_> {
         self.fold_destinations(id, rows)?;
         let (changed, withdrawn) = self.findings(id, &rows.findings, mode)?;
         self.host_names()?;
-        let alerts = self.alerts(rules, id, &changed)?;
+        let alerts = self.alerts(rules, id, &changed, &new_candidates)?;
         Ok(Committed { findings_changed: changed.len() as u64 + withdrawn, alerts })
     }
 
@@ -279,6 +292,32 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn hidden(&mut self, input: i64, row: &Hidden) -> Result<(), Error> {
+        let (actor, behind) = (self.actor(&row.actor, row.last_seen)?, self.word(&row.behind)?);
+        let mut put = self.tx.prepare_cached(
+            "INSERT INTO hidden VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT DO UPDATE SET
+                 bytes_up = min(bytes_up + excluded.bytes_up, ?10),
+                 bytes_down = min(bytes_down + excluded.bytes_down, ?10),
+                 flows = min(flows + excluded.flows, ?10),
+                 first_seen = min(first_seen, excluded.first_seen),
+                 last_seen = max(last_seen, excluded.last_seen)",
+        )?;
+        put.execute(params![
+            input,
+            actor,
+            behind,
+            row.kind,
+            Count(row.bytes_up),
+            Count(row.bytes_down),
+            Count(row.flows),
+            row.first_seen,
+            row.last_seen,
+            Count(COUNT_MAX),
+        ])?;
+        Ok(())
+    }
+
     fn open_flow(&mut self, input: i64, row: &OpenFlow) -> Result<(), Error> {
         let (service, pattern) = (self.word(&row.service)?, self.word(&row.pattern)?);
         let mut put = self.tx.prepare_cached(
@@ -375,11 +414,12 @@ impl Writer<'_> {
         mode: Mode,
     ) -> Result<(Vec<i64>, u64), Error> {
         let (mut changed, mut seen) = (Vec::new(), HashSet::new());
+        let mut noted = HashSet::new();
         for finding in findings {
             let mode = if seen.contains(&finding.id) { Mode::Add } else { mode };
             seen.insert(&finding.id);
             let (id, is_changed) = self.finding(input, finding, mode)?;
-            if is_changed && !changed.contains(&id) {
+            if is_changed && noted.insert(id) {
                 changed.push(id);
             }
         }
@@ -574,107 +614,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Puts an event into the outbox for every changed finding for which a rule speaks.
-    fn alerts(&self, rules: &Rules, input: i64, changed: &[i64]) -> Result<u64, Error> {
-        let mut findings = Vec::with_capacity(changed.len());
-        for &id in changed {
-            if let Some(finding) = finding_at(self.tx, id)? {
-                findings.push((id, finding));
-            }
-        }
-        // In the order in which they happened, whatever the order of the rows.
-        findings.sort_by(|a, b| (a.1.first_seen, &a.1.id).cmp(&(b.1.first_seen, &b.1.id)));
-        let input = read_input(self.tx, input)?;
-        let mut alerts = 0;
-        for (id, mut finding) in findings {
-            if !finding.level.counts() {
-                continue;
-            }
-            let about = self.about(id)?;
-            let memory = self.memory(&about)?;
-            let decision = alert::decide(rules, &finding, &memory);
-            self.remember(&about, Rule::FirstUse, finding.last_seen)?;
-            self.remember(&about, Rule::NewUser, finding.last_seen)?;
-            // Once a finding, not once for each time that it grows.
-            if decision.cooling && finding.revision == 1 {
-                self.count(ALERTS_COOLED, 1)?;
-            }
-            if decision.rules.is_empty() {
-                continue;
-            }
-            finding.evidence = super::queries::evidence_of(self.tx, id)?;
-            let shown = self.veil.finding(finding.clone());
-            let event = Event::new(&input, &shown, &decision.rules, &memory);
-            self.post(&event, finding.last_seen)?;
-            self.tx.execute(
-                "UPDATE finding_revision SET alerted = 1 WHERE finding = ?1 AND revision = ?2",
-                params![id, finding.revision],
-            )?;
-            for &rule in &decision.rules {
-                self.remember(&about, rule, finding.last_seen)?;
-            }
-            alerts += 1;
-        }
-        Ok(alerts)
-    }
-
-    fn about(&self, finding: i64) -> Result<About, Error> {
-        Ok(self.tx.query_row(
-            "SELECT f.service, a.device, f.day FROM finding f JOIN actor a ON a.id = f.actor
-             WHERE f.id = ?1",
-            [finding],
-            |r| Ok(About { service: r.get(0)?, device: r.get(1)?, day: r.get(2)? }),
-        )?)
-    }
-
-    fn memory(&self, about: &About) -> Result<Memory, Error> {
-        let told = |rule: Rule| -> Result<Option<Timestamp>, Error> {
-            let (device, day) = about.key(rule);
-            let mut find = self.tx.prepare_cached(
-                "SELECT time FROM alert_memory
-                 WHERE rule = ?1 AND service = ?2 AND device = ?3 AND day = ?4",
-            )?;
-            let values = params![rule.number(), about.service, device, day];
-            Ok(find.query_row(values, |r| r.get(0)).optional()?)
-        };
-        let mut sent = self.tx.prepare_cached(
-            "SELECT coalesce(sum(r.bytes_up), 0) FROM finding f
-             JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
-             JOIN actor a ON a.id = f.actor
-             WHERE f.service = ?1 AND f.day = ?2 AND a.device = ?3
-               AND r.withdrawn = 0 AND r.level >= 2",
-        )?;
-        let values = params![about.service, about.day, about.device];
-        Ok(Memory {
-            service_known: told(Rule::FirstUse)?.is_some(),
-            user_known: told(Rule::NewUser)?.is_some(),
-            sent_that_day: sent.query_row(values, |r| r.get::<_, Count>(0))?.0,
-            upload_told: told(Rule::Upload)?.is_some(),
-            forbidden_told: told(Rule::Forbidden)?,
-        })
-    }
-
-    fn remember(&self, about: &About, rule: Rule, time: Timestamp) -> Result<(), Error> {
-        let (device, day) = about.key(rule);
-        let mut put = self.tx.prepare_cached(
-            "INSERT INTO alert_memory VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET time = max(time, excluded.time)",
-        )?;
-        put.execute(params![rule.number(), about.service, device, day, time])?;
-        Ok(())
-    }
-
-    fn post(&self, event: &Event, time: Timestamp) -> Result<(), Error> {
-        let payload = serde_json::to_string(event).map_err(|e| Error::Value(e.to_string()))?;
-        self.tx.execute(
-            "INSERT INTO outbox (event_id, time, severity, payload) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (event_id) DO NOTHING",
-            params![event.event_id, time, event.severity, payload],
-        )?;
-        Ok(())
-    }
-
-    fn count(&self, name: &str, count: u64) -> Result<(), Error> {
+    pub(super) fn count(&self, name: &str, count: u64) -> Result<(), Error> {
         self.tx.execute(
             "INSERT INTO counter VALUES (?1, ?2)
              ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -753,24 +693,6 @@ impl Writer<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// What alert memory is about.
-struct About {
-    service: i64,
-    device: i64,
-    day: u32,
-}
-
-impl About {
-    /// Device and day under which a rule remembers; 0 for any.
-    fn key(&self, rule: Rule) -> (i64, u32) {
-        match rule {
-            Rule::FirstUse => (0, 0),
-            Rule::NewUser | Rule::Forbidden => (self.device, 0),
-            Rule::Upload => (self.device, self.day),
-        }
     }
 }
 

@@ -124,6 +124,8 @@ counted! {
         Gtpu = "gtpu",
         /// Teredo (RFC 4380).
         Teredo = "teredo",
+        /// AYIYA (draft-massar-v6ops-ayiya).
+        Ayiya = "ayiya",
         /// CAPWAP data (RFC 5415).
         Capwap = "capwap",
         /// LISP data (RFC 6830).
@@ -146,6 +148,8 @@ counted! {
     Oddity {
         /// An IP length field promises more than the frame had; the frame's length counts.
         LengthBeyondFrame = "ip_length_beyond_frame",
+        /// The capture holds fewer octets than the wire did.
+        CutShort = "frames_cut_by_snaplen",
         /// What a tunnel carries could not be read; the outer packet counts.
         TunnelUnreadable = "tunnel_unreadable",
         /// Datagrams put together from fragments.
@@ -203,7 +207,12 @@ impl DecodeCounters {
 
     /// Counts one oddity.
     pub(super) fn oddity(&mut self, oddity: Oddity) {
-        add(self.oddities.get_mut(oddity as usize), 1);
+        self.some(oddity, 1);
+    }
+
+    /// Counts `n` oddities of one kind.
+    pub(super) fn some(&mut self, oddity: Oddity, n: u64) {
+        add(self.oddities.get_mut(oddity as usize), n);
     }
 
     /// Frames of one fate.

@@ -459,10 +459,8 @@ impl<'a> Walk<'a> {
         // Length 0 in IPv6: a jumbogram (RFC 2675 §4), or a super-segment.
         if !(len == 0 && self.ip.v6) {
             let payload = len.checked_sub(8).ok_or(Fate::UdpMalformed)?;
-            // A frame that lost its tail has said so at the IP length.
-            if !self.limit(payload) && !self.beyond_frame {
-                return Err(Fate::UdpMalformed);
-            }
+            // A length that reaches too far: what is there may be all the same what somebody reads.
+            self.beyond_frame |= !self.limit(payload);
         }
         let ports = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
         let packet = self.packet(17, ports.0, ports.1, self.at);
@@ -581,7 +579,7 @@ impl<'a> Walk<'a> {
 /// UDP ports whose content may be a tunnel; see `wrapped.rs`.
 #[inline]
 pub(super) fn is_tunnel_port(port: u16) -> bool {
-    matches!(port, 1701 | 2152 | 3544 | 4341 | 4789 | 4790 | 5247 | 6081 | 6635 | 8472)
+    matches!(port, 1701 | 2152 | 3544 | 4341 | 4789 | 4790 | 5072 | 5247 | 6081 | 6635 | 8472)
 }
 
 fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {

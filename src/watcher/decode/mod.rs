@@ -69,7 +69,7 @@ impl Decoder {
         out.clear();
         let straight = self.options.exclude.is_empty();
         // Counted in registers; the array is touched once a block.
-        let (mut plain, mut tagged) = (0_u64, 0_u64);
+        let (mut plain, mut tagged, mut cut) = (0_u64, 0_u64, 0_u64);
         let mut chunk = (u16::MAX, [].as_slice());
         out.packets.reserve(block.frames.len());
         for (frame, index) in block.frames.iter().zip(0_u32..) {
@@ -81,6 +81,7 @@ impl Decoder {
             let bytes = rest.get(..frame.captured as usize).unwrap_or_default();
             let place = Place { chunk: frame.chunk, offset: frame.offset, frame: index };
             let wire = (frame.wire as usize).max(bytes.len());
+            cut = cut.wrapping_add(u64::from(frame.captured < frame.wire));
             if straight
                 && frame.link == 1
                 && let Some(packet) = fast::packet(self.options.hash_seed, bytes, wire, place)
@@ -95,6 +96,7 @@ impl Decoder {
         }
         counters.fate(Fate::Packet, plain);
         counters.wrapping(Wrapping::Vlan, tagged);
+        counters.some(Oddity::CutShort, cut);
     }
 
     /// One frame, the long way.

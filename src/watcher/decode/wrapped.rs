@@ -12,9 +12,8 @@ impl Walk<'_> {
     pub(super) fn link(&mut self, link: u16) -> Step {
         let next = match link {
             1 => Layer::Ethernet,
-            12 | 14 | 101 => Layer::Ip,
-            228 => Layer::V4,
-            229 => Layer::V6,
+            // Raw IP, also where the number says of which version: writers mix them up.
+            12 | 14 | 101 | 228 | 229 => Layer::Ip,
             0 | 108 => return self.null(),
             9 | 50 => Layer::Ppp,
             // The first octet says sent or received.
@@ -109,6 +108,13 @@ impl Walk<'_> {
 
     pub(super) fn ethertype(&mut self, ethertype: u16) -> Step {
         match ethertype {
+            // What rewrites frames forgets the type at times: the version in the packet counts.
+            0x0800 if self.peek::<1>(0).is_some_and(|[b]| b >> 4 == 6) => {
+                Ok(Next::Layer(Layer::V6))
+            }
+            0x86dd if self.peek::<1>(0).is_some_and(|[b]| b >> 4 == 4) => {
+                Ok(Next::Layer(Layer::V4))
+            }
             0x0800 => Ok(Next::Layer(Layer::V4)),
             0x86dd => Ok(Next::Layer(Layer::V6)),
             0x0806 => self.arp(),
@@ -448,29 +454,31 @@ impl Walk<'_> {
     /// The layer inside a UDP datagram whose ports are those of a tunnel; nothing if what is
     /// there does not look like one.
     pub(super) fn udp_tunnel(&mut self, (src, dst): (u16, u16)) -> Option<Step> {
-        let (wrapping, skip, layer) = match dst {
-            4789 | 8472 => self.vxlan()?,
-            4790 => self.vxlan_gpe()?,
-            6081 => self.geneve()?,
-            2152 => self.gtpu()?,
-            4341 => (Wrapping::Lisp, self.plausible(8)?, Layer::Ip),
-            6635 => (Wrapping::Mpls, self.mpls_at()?, Layer::Mpls),
-            1701 => self.l2tp()?,
-            3544 => self.teredo()?,
-            5247 => return self.capwap(),
-            _ => match src {
-                2152 => self.gtpu()?,
-                1701 => self.l2tp()?,
-                3544 => self.teredo()?,
-                5247 => return self.capwap(),
-                _ => return None,
-            },
-        };
+        if dst == 5247 || src == 5247 {
+            return self.capwap();
+        }
+        // Answers may come from the tunnel's port.
+        let (wrapping, skip, layer) = self.tunnel_on(dst).or_else(|| self.tunnel_on(src))?;
         Some(self.skip(skip, TAG).and_then(|()| match wrapping {
             // Counted label by label.
             Wrapping::Mpls => Ok(Next::Layer(layer)),
             _ => self.enter(wrapping, layer),
         }))
+    }
+
+    fn tunnel_on(&self, port: u16) -> Option<(Wrapping, usize, Layer)> {
+        match port {
+            1701 => self.l2tp(),
+            2152 => self.gtpu(),
+            3544 => self.teredo(),
+            4341 => Some((Wrapping::Lisp, self.plausible(8)?, Layer::Ip)),
+            4789 | 8472 => self.vxlan(),
+            4790 => self.vxlan_gpe(),
+            5072 => self.ayiya(),
+            6081 => self.geneve(),
+            6635 => Some((Wrapping::Mpls, self.mpls_at()?, Layer::Mpls)),
+            _ => None,
+        }
     }
 
     /// VXLAN (RFC 7348 §5): flag I, possibly with the group policy extension. Reserved bits are
@@ -572,6 +580,17 @@ impl Walk<'_> {
         let len = usize::from(u16::from_be_bytes([h[4], h[5]])).saturating_add(40);
         let whole = len <= self.wire_len().saturating_sub(header);
         (h[0] >> 4 == 6 && whole).then_some((Wrapping::Teredo, header, Layer::V6))
+    }
+
+    /// AYIYA (draft-massar-v6ops-ayiya §3): lengths of identity and signature, operation
+    /// "forward", the protocol inside, time.
+    fn ayiya(&self) -> Option<(Wrapping, usize, Layer)> {
+        let h = self.peek::<8>(0)?;
+        let identity = 1_usize.checked_shl(u32::from(h[0] >> 4))?;
+        let signature = usize::from(h[1] >> 4).saturating_mul(4);
+        let header = identity.saturating_add(signature).saturating_add(8);
+        let inner = h[2] & 0x0f == 1 && matches!(h[3], 4 | 41) && self.ip_at(header);
+        inner.then_some((Wrapping::Ayiya, header, Layer::Ip))
     }
 
     /// CAPWAP data (RFC 5415 §4.3): cleartext, not a fragment, 802.3 or 802.11 inside.

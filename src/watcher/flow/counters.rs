@@ -20,6 +20,11 @@ pub struct FlowCounters {
     pub parse_errors: BTreeMap<(&'static str, &'static str, Why), u64>,
     /// Caps met while reading, by name.
     pub caps: BTreeMap<&'static str, u64>,
+    /// TCP segments whose bytes had all come before, since the last batch: sent again, or mirrored
+    /// twice.
+    pub repeated: u64,
+    /// What the coverage ledger is told with the next batch.
+    told_next: BTreeMap<&'static str, u64>,
 }
 
 fn increment<K: Ord>(map: &mut BTreeMap<K, u64>, key: K) {
@@ -31,6 +36,21 @@ impl FlowCounters {
     /// Counts an oddity.
     pub fn anomaly(&mut self, what: &'static str) {
         increment(&mut self.anomalies, what);
+        self.cover(what);
+    }
+
+    /// Counts in the coverage ledger.
+    pub fn cover(&mut self, what: &'static str) {
+        increment(&mut self.told_next, what);
+    }
+
+    /// What the ledger has not been told yet.
+    pub fn news(&mut self) -> Vec<(&'static str, u64)> {
+        let repeated = std::mem::take(&mut self.repeated);
+        if repeated > 0 {
+            self.told_next.insert("segments_repeated", repeated);
+        }
+        std::mem::take(&mut self.told_next).into_iter().collect()
     }
 
     /// Counts bytes that broke a protocol's rules, or a limit of ours.
@@ -43,7 +63,10 @@ impl FlowCounters {
         match outcome {
             Outcome::Going | Outcome::Done => {}
             Outcome::NotThis(error) => self.parse_error(work.parser.name(), error),
-            Outcome::Cap(cap) => increment(&mut self.caps, cap),
+            Outcome::Cap(cap) => {
+                increment(&mut self.caps, cap);
+                self.cover(ledger_name(cap));
+            }
         }
     }
 
@@ -55,6 +78,16 @@ impl FlowCounters {
         merge(&mut self.anomalies, &other.anomalies);
         merge(&mut self.parse_errors, &other.parse_errors);
         merge(&mut self.caps, &other.caps);
+    }
+}
+
+/// The name of a cap in the ledger. A hole is none, and stands among the flows with gaps.
+fn ledger_name(cap: &'static str) -> &'static str {
+    match cap {
+        "handovers" => "cap_protocols_in_one_flow",
+        "stream_bytes" => "cap_stream_bytes_in_all",
+        "stream_held" => "cap_stream_bytes_of_a_flow",
+        _ => "flows_read_up_to_a_hole",
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use rapidhash::fast::RandomState;
 
-use super::cold::{Cold, Slab};
+use super::cold::{Cold, Slab, sets_up};
 use super::counters::FlowCounters;
 use super::emit::{self, Event, Naming, Sender};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
@@ -18,27 +18,36 @@ use super::texts::Texts;
 use super::work::{Outcome, Work};
 use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order};
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
-use crate::watcher::packet::{Frame, Neighbor, Packet, tcp_flags};
+use crate::watcher::packet::{Block, Decoded, Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
-use crate::watcher::protocol::{Metadata, Protocol, quic};
+use crate::watcher::protocol::{Metadata, Protocol, tunnel};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+
+/// LINKTYPE_ETHERNET: the link whose frames begin with two MAC addresses.
+const ETHERNET: u16 = 1;
 
 /// Payload packets of a flow that the probe looks at: a banner, a greeting and the first words
 /// of each side; what has not spoken by then never does.
 const PROBES_MAX: u8 = 6;
 
+/// Octets of a client among which a second hello may follow, as after a retry.
+const RETRY_BYTES_MAX: u32 = 16 << 10;
+
 /// A sequence number further ahead than this is a new beginning, not a loss: more than any
 /// receive window in use.
 const JUMP_MAX: u32 = 64 << 20;
 
-/// Octets by which the first payload seen may precede its own beginning: an initial window of ten
-/// full segments (RFC 6928). Further ahead, the beginning is lost rather than late.
-const OPENING_MAX: u32 = 15_000;
-
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
+
+/// Flows that end together when the run is over: what they say stays in the core's cache until
+/// it is recorded.
+const FINISH_FLOWS: usize = 1024;
+
+/// Slots ahead whose cold record is fetched when all flows end.
+const FINISH_AHEAD: usize = 12;
 
 /// Addresses whose MAC was told already, to tell each once in ten minutes.
 const NEIGHBORS_MAX: usize = 4_096;
@@ -120,17 +129,22 @@ struct Rest {
     neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
 }
 
-/// A packet with everything that goes with it.
+/// A packet with everything that goes with it. Its bytes are looked for only if somebody reads
+/// them, which is one packet in ten.
 #[derive(Clone, Copy)]
 pub struct Arrival<'a> {
     /// The packet.
     pub packet: &'a Packet,
     /// Its frame.
     pub frame: &'a Frame,
-    /// Captured payload.
-    pub payload: &'a [u8],
-    /// Source and destination MAC; zero if the link has none.
-    pub macs: [MacAddr; 2],
+    /// The block of the frame.
+    pub block: &'a Block,
+    /// What decoding made of the block.
+    pub decoded: &'a Decoded,
+    /// Minute of sensor time, and the time within it.
+    pub minute: (u32, Timestamp),
+    /// Second within it.
+    pub second: u8,
 }
 
 /// Where in the run something was said.
@@ -142,7 +156,27 @@ struct Moment {
     now: Timestamp,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// Captured payload.
+    fn payload(&self) -> &'a [u8] {
+        self.decoded.payload(self.block, self.packet)
+    }
+
+    /// The client's end as this packet shows it: its link address, zero if the link has none, and
+    /// the TTL if the packet is the client's own.
+    fn client(&self, from: Direction) -> Sender {
+        let ttl = if from == Direction::Up { self.packet.ttl } else { 0 };
+        if self.frame.link != ETHERNET {
+            return Sender { mac: MacAddr::default(), ttl };
+        }
+        let mac = match (self.block.bytes(self.frame), from) {
+            (&[_, _, _, _, _, _, a, b, c, d, e, f, ..], Direction::Up)
+            | (&[a, b, c, d, e, f, ..], Direction::Down) => MacAddr([a, b, c, d, e, f]),
+            _ => MacAddr::default(),
+        };
+        Sender { mac, ttl }
+    }
+
     fn moment(&self) -> Moment {
         let frame = self.frame;
         Moment {
@@ -223,11 +257,16 @@ impl Shard {
         self.rest.sweep(&mut self.v6, passed, now_s, out);
     }
 
-    /// The run is over: every flow tells what it has and ends.
-    pub fn finish(&mut self, out: &mut Outlet<'_>) {
-        self.rest.finish(&mut self.v4, out);
-        self.rest.finish(&mut self.v6, out);
-        self.rest.neighbors.clear();
+    /// The run is over: flows tell what they have and end, up to [`FINISH_FLOWS`] of them a call.
+    /// `true` once all have.
+    pub fn finish(&mut self, out: &mut Outlet<'_>) -> bool {
+        let mut room = FINISH_FLOWS;
+        let over = self.rest.finish(&mut self.v4, &mut room, out)
+            && self.rest.finish(&mut self.v6, &mut room, out);
+        if over {
+            self.rest.neighbors.clear();
+        }
+        over
     }
 }
 
@@ -249,39 +288,50 @@ impl Rest {
         }
         let Some(slot) = table.slot(index) else { return };
         let side = usize::from(packet.from_hi);
-        let now_s = frame.now.seconds();
-        let minute = frame.now.minute();
         let hot = &mut slot.hot;
+        let (minute, in_minute) = arrival.minute;
         if hot.minute != minute || hot.input != frame.input || full(hot, side, packet) {
             self.flush(&slot.key, hot, 0, out);
             hot.minute = minute;
             hot.input = frame.input;
         }
+        hot.set_last(in_minute, arrival.second);
+        hot.last_frame = low_half(frame.number);
         let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
+        let again = fresh == 0 && packet.payload_wire > 0;
         note_state(hot, side, packet);
-        if packet.payload_wire > 0 || hot.cold != NO_COLD {
+        let known = hot.cold != NO_COLD;
+        if known
+            && packet.key.protocol == UDP
+            && sets_up(hot, packet, arrival.payload())
+            && let Some(cold) = self.cold.get(hot.cold)
+        {
+            cold.count_set_up(hot, packet, arrival.payload());
+        }
+        let reading = hot.flags & (flag::READING | flag::DATAGRAMS) != 0;
+        if reading && (packet.payload_wire > 0 || known) {
             self.read(slot, arrival, opening, out);
         }
-        let hot = &mut slot.hot;
-        if hot.packets == [0, 0] {
-            hot.first_s = second(now_s);
-            if let Some(cold) = self.cold.get(hot.cold) {
-                cold.first = frame.now;
+        if again {
+            out.counters.repeated = out.counters.repeated.wrapping_add(1);
+            if packet.key.protocol == TCP {
+                self.again(slot, arrival, out);
             }
+        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload()) {
+            self.other_hello(slot, arrival, Beside::Behind, out);
+        }
+        let hot = &mut slot.hot;
+        if hot.quiet() {
+            hot.set_first(in_minute);
         }
         if let Some(b) = hot.bytes.get_mut(side) {
             *b = b.saturating_add(fresh);
         }
-        if let Some(b) = hot.ip_bytes.get_mut(side) {
-            *b = b.saturating_add(packet.ip_len);
-        }
-        if let Some(p) = hot.packets.get_mut(side) {
-            *p = p.saturating_add(1);
-        }
-        hot.last_s = second(now_s);
+        hot.hear(side);
     }
 
+    #[inline]
     fn enter<K: Key>(
         &mut self,
         table: &mut Table<K>,
@@ -302,13 +352,14 @@ impl Rest {
                 }
                 Entry::Full(victim) => {
                     out.counters.flows_evicted = out.counters.flows_evicted.saturating_add(1);
+                    out.counters.cover("cap_flows_evicted");
                     self.close(table, victim, out);
                 }
             }
         }
     }
 
-    /// Lets somebody read the packet, if anybody wants to.
+    /// Lets somebody read the packet: its parser, or whoever the probe finds.
     fn read<K: Key>(
         &mut self,
         slot: &mut super::table::Slot<K>,
@@ -316,30 +367,20 @@ impl Rest {
         opening: Opening,
         out: &mut Outlet<'_>,
     ) {
-        let Arrival { packet, frame, payload, .. } = *arrival;
+        let (packet, payload) = (arrival.packet, arrival.payload());
         let hot = &mut slot.hot;
-        if let Some(cold) = self.cold.get(hot.cold) {
-            cold.last = frame.now;
-            cold.last_frame = frame.number;
-            cold.count_set_up(hot, packet, payload);
-            if cold.work.is_none() {
-                return;
-            }
-        } else if hot.flags & (flag::PROBING | flag::DATAGRAMS) == 0 {
-            return;
-        }
         let mut work = self.cold.get(hot.cold).and_then(|c| c.work.take());
         if work.is_none() {
             if hot.has(flag::DATAGRAMS) {
                 self.datagram(&slot.key, hot, arrival, out);
                 return;
             }
-            work = self.probe(hot, arrival, opening, out);
+            work = self.probe(hot, arrival, payload, opening, out);
         }
         let Some(mut work) = work else { return };
         let from = direction(hot, packet);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
-        let sender = seen_client(from, arrival);
+        let sender = arrival.client(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
         let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
         let mut outcome = if packet.key.protocol == TCP {
@@ -371,6 +412,7 @@ impl Rest {
             return;
         }
         out.counters.ended(&work, outcome);
+        hot.flags &= !flag::READING;
         work.over = true;
         cold.work = Some(work);
         self.stream_bytes = self.stream_bytes.saturating_add(memory);
@@ -380,6 +422,63 @@ impl Rest {
             self.last_words(&slot.key, hot, out);
         }
         self.settle(hot, out);
+    }
+
+    /// A segment brought nothing new.
+    #[inline(never)]
+    fn again<K: Key>(
+        &mut self,
+        slot: &mut super::table::Slot<K>,
+        arrival: &Arrival<'_>,
+        out: &mut Outlet<'_>,
+    ) {
+        let hot = &mut slot.hot;
+        if hot.cold == NO_COLD && hot.probes >= PROBES_MAX {
+            // Nobody was recognised, perhaps because bytes that no receiver took came first.
+            hot.flags |= flag::READING;
+            return self.read(slot, arrival, Opening::Plain, out);
+        }
+        if is_hello(arrival.payload()) {
+            self.other_hello(slot, arrival, Beside::Copy, out);
+        }
+    }
+
+    /// A hello beside the one that was read. If it names somebody else it is told too: of two copies
+    /// nobody knows which the server took, and behind a retry the second counts.
+    fn other_hello<K: Key>(
+        &mut self,
+        slot: &mut super::table::Slot<K>,
+        arrival: &Arrival<'_>,
+        place: Beside,
+        out: &mut Outlet<'_>,
+    ) {
+        let (packet, payload) = (arrival.packet, arrival.payload());
+        let hot = &mut slot.hot;
+        let read = |c: &&mut Cold| c.work.is_none() && c.name_frame != arrival.frame.number;
+        let name = self.cold.get(hot.cold).filter(read).map(|c| c.name);
+        let Some(name) = name.filter(|n| !n.is_none()) else { return };
+        let from = direction(hot, packet);
+        let mut work = Work::new(Some(Protocol::Tls), 0);
+        let sender = arrival.client(from);
+        let (events, texts) = (&mut self.events, &mut *out.texts);
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
+        work.segment(from, packet, payload, &mut sink);
+        work.end(&mut sink);
+        let other = |e: &Event| e.naming.is_some_and(|n| !n.name.is_none() && n.name != name);
+        self.events.retain(other);
+        if self.events.is_empty() {
+            return;
+        }
+        if place == Beside::Copy {
+            for event in &mut self.events {
+                event.naming = None;
+            }
+            out.counters.anomaly("hellos_conflicting");
+            if let Some(cold) = self.cold.get(hot.cold) {
+                cold.state |= FlowState::CONFLICT;
+            }
+        }
+        self.apply(&slot.key, hot, arrival.moment(), out);
     }
 
     fn drop_work(&mut self, hot: &Hot) {
@@ -429,15 +528,15 @@ impl Rest {
         arrival: &Arrival<'_>,
         out: &mut Outlet<'_>,
     ) {
-        let Arrival { packet, payload, .. } = *arrival;
+        let (packet, payload) = (arrival.packet, arrival.payload());
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
-        let first = hot.packets == [0, 0] && !hot.has(flag::REPORTED);
+        let first = hot.quiet() && !hot.has(flag::REPORTED);
         if protocol == Protocol::Dns && first {
             dns_roles(hot, packet, payload);
         }
         let from = direction(hot, packet);
-        let sender = seen_client(from, arrival);
+        let sender = arrival.client(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
         let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
         let then = parser::datagram(protocol, from, payload, &mut sink);
@@ -452,10 +551,11 @@ impl Rest {
         &mut self,
         hot: &mut Hot,
         arrival: &Arrival<'_>,
+        payload: &[u8],
         opening: Opening,
         out: &mut Outlet<'_>,
     ) -> Option<Box<Work>> {
-        let Arrival { packet, frame, payload, .. } = *arrival;
+        let Arrival { packet, frame, .. } = *arrival;
         if payload.is_empty() || opening == Opening::Probe {
             return None;
         }
@@ -470,17 +570,20 @@ impl Rest {
                 Verdict::Undecided => Some((None, from)),
                 Verdict::Nobody => None,
             },
-            _ => quic::looks_like(payload).then_some((Some(Protocol::Quic), Direction::Up)),
+            _ => parser::probe_datagram([packet.key.lo_port, packet.key.hi_port], payload)
+                .map(|protocol| (Some(protocol), Direction::Up)),
         };
         let Some((protocol, speaker)) = found else {
-            if hot.probes >= PROBES_MAX {
-                hot.flags &= !flag::PROBING;
+            hot.set_tunnel(tunnel_number(packet, payload));
+            if hot.probes >= PROBES_MAX || hot.tunnel() != 0 {
+                hot.flags &= !flag::READING;
             }
             return None;
         };
-        hot.flags &= !flag::PROBING;
         if self.cold.len() >= self.limits.cold_max {
+            hot.flags &= !flag::READING;
             out.counters.cold_full = out.counters.cold_full.saturating_add(1);
+            out.counters.cover("cap_flows_unread");
             return None;
         }
         if speaker != from {
@@ -501,7 +604,7 @@ impl Rest {
                 work.begin(direction, hot.next_seq.get(other).copied().unwrap_or(0));
             }
         }
-        let mac = seen_client(direction(hot, packet), arrival).mac;
+        let mac = arrival.client(direction(hot, packet)).mac;
         let mut cold = Cold::new(frame.now, frame.number, mac);
         cold.count_set_up(hot, packet, payload);
         hot.cold = self.cold.insert(cold);
@@ -579,24 +682,17 @@ impl Rest {
 
     /// Sends the bytes counted so far, if there are any or the flow is over.
     fn flush<K: Key>(&mut self, key: &K, hot: &mut Hot, more_state: u16, out: &mut Outlet<'_>) {
-        if hot.packets == [0, 0] && more_state & FlowState::LAST == 0 {
+        if hot.quiet() && more_state & FlowState::LAST == 0 {
             return;
         }
         let client = usize::from(hot.has(flag::CLIENT_HI));
         let server = client ^ 1;
         let pick = |pair: [u32; 2], side: usize| pair.get(side).copied().unwrap_or(0);
-        let [packets_lo, packets_hi] = hot.packets.map(u32::from);
-        let packets = [packets_lo, packets_hi];
-        let at = |s: u8| {
-            Timestamp(
-                u64::from(hot.minute)
-                    .saturating_mul(60)
-                    .saturating_add(u64::from(s))
-                    .saturating_mul(Timestamp::SECOND),
-            )
-        };
-        let mut state = more_state;
+        let [first, last] = hot.span();
+        let to_second = |t: Timestamp| Timestamp(t.seconds().saturating_mul(Timestamp::SECOND));
+        let mut state = more_state | FlowState::of_tunnel(hot.tunnel());
         for (bit, set) in [
+            (FlowState::ONE_SIDED, one_sided(hot)),
             (FlowState::FIRST, !hot.has(flag::REPORTED)),
             (FlowState::ANSWERED, hot.has(flag::ANSWERED)),
             (FlowState::MIDSTREAM, hot.has(flag::MIDSTREAM)),
@@ -609,30 +705,27 @@ impl Rest {
         let mut delta = Delta {
             up: u64::from(pick(hot.bytes, client)),
             down: u64::from(pick(hot.bytes, server)),
-            ip_up: u64::from(pick(hot.ip_bytes, client)),
-            ip_down: u64::from(pick(hot.ip_bytes, server)),
             next_seq: [pick(hot.next_seq, client), pick(hot.next_seq, server)],
-            packets_up: pick(packets, client),
-            packets_down: pick(packets, server),
-            first: at(hot.first_s),
-            last: at(hot.last_s),
+            heard: [hot.heard(client), hot.heard(server)],
+            first: to_second(first),
+            last: to_second(last),
             state: FlowState(state),
             ..Delta::default()
         };
         let mut frame_number = 0;
         if let Some(cold) = self.cold.get(hot.cold) {
-            delta.first = cold.first;
-            delta.last = cold.last;
+            delta.first = first.max(cold.begun);
+            delta.last = last;
             delta.name = cold.name;
             delta.source = (cold.source != NameSource::None).then_some(cold.source);
             delta.ja4 = cold.ja4;
             delta.user_agent = cold.user_agent;
             delta.first_frame = cold.first_frame;
             delta.name_frame = cold.name_frame;
-            delta.last_frame = cold.last_frame;
+            delta.last_frame = cold.last_frame(hot.last_frame);
             delta.hello_bytes = cold.hello_bytes;
             delta.state.0 |= cold.state;
-            frame_number = cold.last_frame;
+            frame_number = delta.last_frame;
         }
         out.observations.push(Observation {
             order: Order { frame: out.at_frame, shard: self.index },
@@ -644,8 +737,7 @@ impl Rest {
         });
         hot.flags |= flag::REPORTED;
         hot.bytes = [0; 2];
-        hot.ip_bytes = [0; 2];
-        hot.packets = [0; 2];
+        hot.hush();
     }
 
     /// Ends the flow at `index`.
@@ -661,7 +753,9 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (sender, number, now) = (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame, cold.last);
+        let (sender, number) =
+            (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame(hot.last_frame));
+        let [_, now] = hot.span();
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();
         let (events, texts) = (&mut self.events, &mut *out.texts);
@@ -691,7 +785,7 @@ impl Rest {
         let limits = self.limits;
         let stale = |hot: &mut Hot| {
             let idle = now_s.saturating_sub(hot.last_seen_s());
-            idle > idle_max(&limits, hot) || (hot.minute < minute && hot.packets != [0, 0])
+            idle > idle_max(&limits, hot) || (hot.minute < minute && !hot.quiet())
         };
         while let Some(index) = table.sweep(&mut slots, stale) {
             let Some(slot) = table.slot(index) else { break };
@@ -705,8 +799,20 @@ impl Rest {
         table.shrink();
     }
 
-    fn finish<K: Key>(&mut self, table: &mut Table<K>, out: &mut Outlet<'_>) {
-        for index in table.used() {
+    fn finish<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        room: &mut usize,
+        out: &mut Outlet<'_>,
+    ) -> bool {
+        while let Some(less) = room.checked_sub(1) {
+            let Some(index) = table.next_used() else {
+                *table = Table::new(self.limits.flows_max, table.seed());
+                return true;
+            };
+            *room = less;
+            // The table is read in order, its records are not.
+            self.cold.prefetch(table.cold_at(index.saturating_add(FINISH_AHEAD)));
             let Some(slot) = table.slot(index) else { continue };
             // Closed ones too: a last alert may come after the FIN.
             let last = FlowState::LAST | FlowState::OPEN;
@@ -715,7 +821,7 @@ impl Rest {
             self.drop_cold(&mut slot.hot, out);
             slot.hot = Hot::default();
         }
-        *table = Table::new(self.limits.flows_max, table.seed());
+        false
     }
 
     fn neighbor(&mut self, neighbor: &Neighbor, frame: &Frame, out: &mut Outlet<'_>) {
@@ -750,8 +856,10 @@ impl Rest {
     }
 }
 
-fn second(now_s: u64) -> u8 {
-    (now_s % 60) as u8
+/// A number without its upper half.
+fn low_half(number: u64) -> u32 {
+    let [_, _, _, _, a, b, c, d] = number.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Reset, or ended from both sides.
@@ -793,7 +901,7 @@ fn idle_max(limits: &Limits, hot: &Hot) -> u64 {
 
 /// Fills the slot of a new flow: who is the client, and does anybody read it.
 fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
-    let Arrival { packet, frame, .. } = *arrival;
+    let Arrival { packet, frame, minute: (minute, _), .. } = *arrival;
     let key = &packet.key;
     let (from, to) =
         if packet.from_hi { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) };
@@ -805,20 +913,17 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
         TCP => to <= from,
         _ => from >= 1024 || to < 1024,
     };
-    *hot = Hot {
-        id,
-        minute: frame.now.minute(),
-        input: frame.input,
-        first_s: second(frame.now.seconds()),
-        flags: flag::USED,
-        ..Hot::default()
-    };
+    *hot = Hot::default();
+    hot.id = id;
+    hot.minute = minute;
+    hot.input = frame.input;
+    hot.flags = flag::USED;
     if sender_is_client == packet.from_hi {
         hot.flags |= flag::CLIENT_HI;
     }
     match key.protocol {
         TCP => {
-            hot.flags |= flag::PROBING;
+            hot.flags |= flag::READING;
             if !syn {
                 hot.flags |= flag::MIDSTREAM;
             }
@@ -828,18 +933,19 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
             hot.flags |= if parser::datagram_protocol(client, server).is_some() {
                 flag::DATAGRAMS
             } else {
-                flag::PROBING
+                flag::READING
             };
         }
         _ => {}
     }
 }
 
-/// `true` if this SYN begins another connection on the same ports.
+/// `true` if this packet begins another connection on the same ports.
+///
+/// A SYN amid a connection is not believed (RFC 5961 §4): its answer is, or the SYN itself where
+/// nothing else is seen of the other side.
 fn restarts(hot: &Hot, packet: &Packet) -> bool {
-    if packet.key.protocol != TCP
-        || packet.flags & (tcp_flags::SYN | tcp_flags::ACK) != tcp_flags::SYN
-    {
+    if packet.key.protocol != TCP || packet.flags & tcp_flags::SYN == 0 {
         return false;
     }
     let side = usize::from(packet.from_hi);
@@ -852,18 +958,38 @@ fn restarts(hot: &Hot, packet: &Packet) -> bool {
     if over {
         return again != expected;
     }
+    let answered = packet.flags & tcp_flags::ACK != 0;
+    let alone = hot.flags & (flag::SEQ_KNOWN << (side ^ 1)) == 0;
     // A SYN sent again lies just behind what was sent since; another beginning is anywhere.
-    expected.wrapping_sub(again) > JUMP_MAX
+    (answered || alone) && expected.wrapping_sub(again) > JUMP_MAX
 }
 
 /// `true` if the counters of a flow cannot take this packet.
 fn full(hot: &Hot, side: usize, packet: &Packet) -> bool {
     const ROOM: u32 = u32::MAX - (1 << 27);
     let over = |pair: &[u32; 2]| pair.get(side).is_some_and(|b| *b > ROOM);
-    over(&hot.bytes)
-        || over(&hot.ip_bytes)
-        || packet.payload_wire > 1 << 26
-        || hot.packets.get(side).is_some_and(|p| *p == u16::MAX)
+    over(&hot.bytes) || packet.payload_wire > 1 << 26
+}
+
+/// How a second hello stands to the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// It claims the same place in the stream.
+    Copy,
+    /// It follows it.
+    Behind,
+}
+
+/// Among the first octets of a flow, where its payload may be touched though it only counts.
+#[inline]
+fn early(hot: &Hot, side: usize) -> bool {
+    let few = hot.bytes.get(side).is_some_and(|n| *n <= RETRY_BYTES_MAX);
+    few && !hot.has(flag::REPORTED)
+}
+
+/// A TLS record that begins with a client's hello.
+fn is_hello(payload: &[u8]) -> bool {
+    matches!(payload, [22, 3, _, _, _, 1, ..])
 }
 
 /// How a segment stands to the beginning of its direction.
@@ -875,7 +1001,8 @@ enum Opening {
     /// sequence number, is still to come.
     Ahead(u32),
     /// One byte that no data belongs to: a keep-alive probe (RFC 9293 §3.8.4), which would hide
-    /// the beginning of what comes after a pause.
+    /// the beginning of what comes after a pause. Or bytes far outside of any window, which no
+    /// receiver takes.
     Probe,
 }
 
@@ -887,13 +1014,20 @@ fn opening(hot: &Hot, side: usize, packet: &Packet) -> Opening {
     let known = hot.has(flag::SEQ_KNOWN << side);
     let next = hot.next_seq.get(side).copied().unwrap_or(0);
     let ahead = packet.seq.wrapping_sub(next);
-    if known && !heard && hot.has(flag::SYN) && (1..=OPENING_MAX).contains(&ahead) {
+    if known && !heard && hot.has(flag::SYN) && (1..=JUMP_MAX).contains(&ahead) {
         return Opening::Ahead(next);
     }
     let lonely = hot.has(flag::MIDSTREAM) && !known;
     let behind = known && ahead == u32::MAX;
     let probe = packet.payload_wire == 1 && (lonely || behind);
-    if probe { Opening::Probe } else { Opening::Plain }
+    let syn = packet.flags & tcp_flags::SYN != 0;
+    let foreign = known && hot.has(flag::SYN) && !syn && is_foreign(ahead);
+    if probe || foreign { Opening::Probe } else { Opening::Plain }
+}
+
+/// `true` for a distance in sequence space, either way, that no window spans.
+fn is_foreign(ahead: u32) -> bool {
+    ahead > JUMP_MAX && ahead < JUMP_MAX.wrapping_neg()
 }
 
 /// Payload octets of this packet that no packet before it brought (RFC 9293 §3.4).
@@ -915,17 +1049,22 @@ fn account(hot: &mut Hot, side: usize, packet: &Packet) -> u32 {
         return packet.payload_wire;
     }
     let ahead = end.wrapping_sub(*next);
-    if ahead == 0 || ahead > u32::MAX / 2 {
+    if ahead == 0 {
         return 0;
     }
     if packet.payload_wire == 0 && syn == 0 {
         // A pure acknowledgment in front of bytes still to come, or a reset: carries nothing.
         return 0;
     }
-    if ahead > JUMP_MAX {
-        hot.flags |= flag::GAP;
-        *next = end;
+    if is_foreign(ahead) {
+        // Another connection whose beginning was missed, or forged: it counts, and moves nothing.
+        if packet.payload_wire > 0 {
+            hot.flags |= flag::GAP;
+        }
         return packet.payload_wire;
+    }
+    if ahead > u32::MAX / 2 {
+        return 0;
     }
     *next = end;
     ahead
@@ -953,7 +1092,11 @@ fn note_state(hot: &mut Hot, side: usize, packet: &Packet) {
     if packet.flags & tcp_flags::FIN != 0 {
         hot.flags |= flag::FIN << side;
     }
-    if packet.flags & tcp_flags::RST != 0 {
+    // Only the exact number resets (RFC 5961 §3); a FIN takes one that is not counted here.
+    let known = hot.has(flag::SEQ_KNOWN << side);
+    let next = hot.next_seq.get(side).copied().unwrap_or(0);
+    let exact = !known || packet.seq.wrapping_sub(next) <= 1;
+    if packet.flags & tcp_flags::RST != 0 && exact {
         hot.flags |= flag::RST;
     }
 }
@@ -969,15 +1112,6 @@ fn ports(hot: &Hot, packet: &Packet) -> (u16, u16) {
     if hot.has(flag::CLIENT_HI) { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) }
 }
 
-/// The client as this packet shows it; an answer shows no TTL of the client's.
-fn seen_client(from: Direction, arrival: &Arrival<'_>) -> Sender {
-    let [source, destination] = arrival.macs;
-    match from {
-        Direction::Up => Sender { mac: source, ttl: arrival.packet.ttl },
-        Direction::Down => Sender { mac: destination, ttl: 0 },
-    }
-}
-
 fn flow_ref<K: Key>(key: &K, hot: &Hot, shard: u8) -> FlowRef {
     let key = key.unpack();
     let client_hi = hot.has(flag::CLIENT_HI);
@@ -988,6 +1122,23 @@ fn flow_ref<K: Key>(key: &K, hot: &Hot, shard: u8) -> FlowRef {
         client: key.endpoint(client_hi),
         server: key.endpoint(!client_hi),
     }
+}
+
+/// One side of a TCP flow sent payload, and nothing at all was seen of the other.
+fn one_sided(hot: &Hot) -> bool {
+    let seen = |side: u16| hot.has(flag::SEQ_KNOWN << side);
+    let spoke = |side: u16| hot.has(flag::PAYLOAD << side);
+    (seen(0) && !seen(1) && spoke(0)) || (seen(1) && !seen(0) && spoke(1))
+}
+
+/// The tunnel that a payload nobody reads looks like, by its place from 1; 0 for none.
+fn tunnel_number(packet: &Packet, payload: &[u8]) -> u8 {
+    let ports = [packet.key.lo_port, packet.key.hi_port];
+    let found = match packet.key.protocol {
+        TCP => tunnel::stream(ports, payload),
+        _ => tunnel::datagram(ports, payload, packet.payload_wire as usize),
+    };
+    found.map_or(0, |found| (found as u8).saturating_add(1))
 }
 
 fn protocol_word(protocol: Protocol) -> &'static str {

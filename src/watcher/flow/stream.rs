@@ -4,7 +4,9 @@
 //! Never: buffers what nobody wants (skipped bodies, a deaf direction), waits without bound.
 //! Limits: [`HELD_MAX`], [`WAITING_MAX`], [`WAITING_SEGMENTS_MAX`] a direction.
 //! Source: RFC 9293 §3.4 (sequence numbers wrap); overlaps as Linux resolves them: bytes that
-//! arrived in order stand, and of queued segments one that covers another replaces it.
+//! arrived in order stand; of queued ones the earlier beginning stands, unless it is covered.
+
+use std::collections::VecDeque;
 
 use crate::watcher::packet::Packet;
 
@@ -14,8 +16,11 @@ pub const HELD_MAX: usize = 96 << 10;
 /// Bytes that arrived ahead of a hole.
 pub const WAITING_MAX: usize = 96 << 10;
 
-/// Segments ahead of a hole.
-pub const WAITING_SEGMENTS_MAX: usize = 128;
+/// Stretches ahead of a hole that do not touch each other: every other octet of a common hello.
+pub const WAITING_SEGMENTS_MAX: usize = 512;
+
+/// Longest stretch that touching segments are joined to: moving it costs less than a packet.
+const JOINED_MAX: usize = 2 << 10;
 
 /// A jump ahead further than this is no reordering: larger than any receive window in use.
 const WINDOW_MAX: u32 = 64 << 20;
@@ -41,7 +46,7 @@ pub struct Stream {
     /// In order, not consumed.
     pub held: Vec<u8>,
     /// Ahead of a hole, sorted by distance from `next`.
-    waiting: Vec<(u32, Vec<u8>)>,
+    waiting: VecDeque<(u32, Vec<u8>)>,
     waiting_bytes: usize,
     /// Bytes of `held` at which the parser wants to be called.
     pub need: usize,
@@ -58,11 +63,6 @@ fn ahead(a: u32, b: u32) -> i32 {
     b.wrapping_sub(a).cast_signed()
 }
 
-/// Bytes from `low` to `high` of a segment that begins at `begin`.
-fn part(bytes: &[u8], begin: u32, low: u32, high: u32) -> Option<&[u8]> {
-    bytes.get(low.checked_sub(begin)? as usize..high.checked_sub(begin)? as usize)
-}
-
 impl Stream {
     /// Bytes of memory that this direction holds.
     pub fn memory(&self) -> usize {
@@ -77,7 +77,7 @@ impl Stream {
     /// The other side acknowledged everything up to the first waiting byte: the hole will not
     /// be filled, its bytes are missing in the capture.
     pub fn acknowledged(&self, ack: u32) -> bool {
-        self.waiting.first().is_some_and(|(seq, _)| ahead(*seq, ack) >= 0)
+        self.waiting.front().is_some_and(|(seq, _)| ahead(*seq, ack) >= 0)
     }
 
     /// Places a segment. The caller reads `InOrder(offset)` bytes directly when `held` is empty,
@@ -130,41 +130,91 @@ impl Stream {
         self.conflict |= copy.iter().zip(held).any(|(a, b)| a != b);
     }
 
+    /// Keeps bytes ahead of a hole. What waits never overlaps: where copies do, the one that begins
+    /// earlier stands, unless the later one covers it.
     fn wait(&mut self, seq: u32, payload: &[u8]) -> Took {
         let next = self.next;
-        let start = seq.wrapping_sub(next);
-        let Some(end) = u32::try_from(payload.len()).ok().and_then(|l| start.checked_add(l)) else {
-            return Took::Nothing;
-        };
-        let span = |(s, b): &(u32, Vec<u8>)| {
-            let s = s.wrapping_sub(next);
-            (s, s.saturating_add(u32::try_from(b.len()).unwrap_or(u32::MAX)))
-        };
-        self.conflict |= self.waiting.iter().any(|w| {
-            let (s, e) = span(w);
-            let (low, high) = (s.max(start), e.min(end));
-            low < high && part(&w.1, s, low, high) != part(payload, start, low, high)
-        });
-        let place = self.waiting.partition_point(|w| span(w).0 < start);
-        let before = place.checked_sub(1).and_then(|p| self.waiting.get(p));
-        let same = self.waiting.get(place).filter(|w| span(w).0 == start);
-        if before.is_some_and(|w| span(w).1 >= end) || same.is_some_and(|w| span(w).1 >= end) {
+        let rel = |w: &(u32, Vec<u8>)| w.0.wrapping_sub(next) as usize;
+        let mut start = seq.wrapping_sub(next) as usize;
+        let end = start.saturating_add(payload.len());
+        let mut bytes = payload;
+        let mut place = self.waiting.partition_point(|w| rel(w) < start);
+        if let Some(before) = place.checked_sub(1).and_then(|p| self.waiting.get(p)) {
+            let their_end = rel(before).saturating_add(before.1.len());
+            if their_end > start {
+                let theirs = before.1.get(start.saturating_sub(rel(before))..).unwrap_or_default();
+                self.conflict |= theirs.iter().zip(bytes).any(|(a, b)| a != b);
+                let Some(rest) = bytes.get(their_end.saturating_sub(start)..) else {
+                    return Took::Nothing;
+                };
+                (bytes, start) = (rest, their_end);
+            }
+        }
+        while let Some(behind) = self.waiting.get_mut(place) {
+            let (at, len) = (behind.0.wrapping_sub(next) as usize, behind.1.len());
+            let Some(mine) = bytes.get(at.saturating_sub(start)..) else { break };
+            self.conflict |= mine.iter().zip(&behind.1).any(|(a, b)| a != b);
+            if at == start && at.saturating_add(len) >= end {
+                return Took::Nothing;
+            }
+            if at.saturating_add(len) > end {
+                // The later beginning gives way.
+                let common = end.saturating_sub(at);
+                behind.1.drain(..common.min(len));
+                behind.0 = next.wrapping_add(u32::try_from(end).unwrap_or(u32::MAX));
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(common);
+                break;
+            }
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(len);
+            self.waiting.remove(place);
+        }
+        if bytes.is_empty() {
             return Took::Nothing;
         }
-        if self.waiting.len() >= WAITING_SEGMENTS_MAX
-            || self.waiting_bytes.saturating_add(payload.len()) > WAITING_MAX
-        {
+        if !self.make_room(start, bytes.len()) {
             return Took::Full;
         }
-        let covered = self.waiting.iter().skip(place).take_while(|w| span(w).1 <= end).count();
-        let gone: usize = self
-            .waiting
-            .drain(place..place.saturating_add(covered))
-            .map(|(_, b)| b.len())
-            .fold(0, usize::saturating_add);
-        self.waiting.insert(place, (seq, payload.to_vec()));
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(gone).saturating_add(payload.len());
+        place = place.min(self.waiting.len());
+        self.waiting_bytes = self.waiting_bytes.saturating_add(bytes.len());
+        self.join(place, start, bytes);
         Took::Nothing
+    }
+
+    /// Lets go of what lies furthest behind, if that makes room for so many bytes in front of it.
+    fn make_room(&mut self, start: usize, len: usize) -> bool {
+        while self.waiting.len() >= WAITING_SEGMENTS_MAX
+            || self.waiting_bytes.saturating_add(len) > WAITING_MAX
+        {
+            let last = self.waiting.back().map(|w| w.0.wrapping_sub(self.next) as usize);
+            if last.is_none_or(|last| last < start) {
+                return false;
+            }
+            let gone = self.waiting.pop_back().map_or(0, |w| w.1.len());
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(gone);
+        }
+        true
+    }
+
+    /// Puts bytes that overlap nothing in their place; what touches becomes one, up to
+    /// [`JOINED_MAX`], so that a stream in single octets does not fill the list.
+    fn join(&mut self, place: usize, start: usize, bytes: &[u8]) {
+        let seq = self.next.wrapping_add(u32::try_from(start).unwrap_or(u32::MAX));
+        let fits = |w: &(u32, Vec<u8>)| w.1.len().saturating_add(bytes.len()) <= JOINED_MAX;
+        let before = place.checked_sub(1).and_then(|p| self.waiting.get_mut(p));
+        let ends = |w: &(u32, Vec<u8>)| {
+            w.0.wrapping_add(u32::try_from(w.1.len()).unwrap_or(u32::MAX)) == seq
+        };
+        if let Some(before) = before.filter(|w| fits(w) && ends(w)) {
+            before.1.extend_from_slice(bytes);
+            return;
+        }
+        let end = seq.wrapping_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        if let Some(behind) = self.waiting.get_mut(place).filter(|w| fits(w) && w.0 == end) {
+            behind.1.splice(..0, bytes.iter().copied());
+            behind.0 = seq;
+            return;
+        }
+        self.waiting.insert(place, (seq, bytes.to_vec()));
     }
 
     /// Counts `len` bytes as read from the stream.
@@ -185,7 +235,7 @@ impl Stream {
     /// `true` if there were any.
     pub fn drain_waiting(&mut self) -> bool {
         let mut moved = false;
-        while let Some((seq, _)) = self.waiting.first() {
+        while let Some((seq, _)) = self.waiting.front() {
             let distance = ahead(self.next, *seq);
             let hole = u64::from(distance.max(0).unsigned_abs());
             if hole > 0 && (self.skip < hole || !self.held.is_empty()) {
@@ -197,7 +247,7 @@ impl Stream {
                 self.next = *seq;
             }
             let distance = distance.min(0);
-            let (_, bytes) = self.waiting.remove(0);
+            let Some((_, bytes)) = self.waiting.pop_front() else { break };
             self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes.len());
             self.compare(distance.unsigned_abs() as usize, &bytes);
             let Some(fresh) = bytes.get(distance.unsigned_abs() as usize..) else { continue };
@@ -221,7 +271,7 @@ impl Stream {
 
     /// Gives up the hole: goes on at the first waiting byte. `false` if nothing waits.
     pub fn jump(&mut self) -> bool {
-        let Some((seq, _)) = self.waiting.first() else { return false };
+        let Some((seq, _)) = self.waiting.front() else { return false };
         self.next = *seq;
         self.held.clear();
         self.skip = 0;
@@ -232,7 +282,7 @@ impl Stream {
     /// Nothing more is wanted: what is held or waits is let go, and `next` stands behind it.
     pub fn turn_deaf(&mut self) {
         self.deaf = true;
-        if let Some((seq, bytes)) = self.waiting.last() {
+        if let Some((seq, bytes)) = self.waiting.back() {
             self.next = seq.wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
         }
         self.held.clear();
@@ -363,12 +413,35 @@ mod tests {
         let at = |seq| Packet { seq, ..Packet::default() };
         stream.place(&at(0), b"a");
         stream.advance(1);
+        let most = u32::try_from(WAITING_SEGMENTS_MAX).unwrap();
         let mut full = 0;
-        for n in 0..1000u32 {
-            full += u32::from(stream.place(&at(10 + n * 2), b"x") == Took::Full);
+        for n in 0..2 * most {
+            let took = stream.place(&at(1_000_000 + n * 2), b"x");
+            assert_eq!(took == Took::Full, n >= most, "segment {n}");
+            full += u32::from(took == Took::Full);
         }
-        assert_eq!(full, 1000 - u32::try_from(WAITING_SEGMENTS_MAX).unwrap());
+        assert_eq!(full, most);
+        assert_eq!(stream.place(&at(10), b"y"), Took::Nothing, "nearer than all: the last goes");
+        assert_eq!(stream.waiting.len(), WAITING_SEGMENTS_MAX);
         assert!(stream.jump() && stream.drain_waiting());
-        assert_eq!(stream.held, b"x");
+        assert_eq!(stream.held, b"y");
+        // By bytes: the cap itself fits, one more does not.
+        let mut stream = Stream { next: 0, started: true, ..Stream::default() };
+        assert_eq!(stream.place(&at(1), &vec![0; WAITING_MAX]), Took::Nothing);
+        let behind = 1 + u32::try_from(WAITING_MAX).unwrap();
+        assert_eq!(stream.place(&at(behind), b"z"), Took::Full);
+    }
+
+    #[test]
+    fn single_octets_in_any_order_are_put_together() {
+        let text: Vec<u8> = (0..1_000_u32).map(|n| (n % 251) as u8).collect();
+        let one = |n: usize| (10 + u32::try_from(n).unwrap(), &text[n..=n]);
+        let backward: Vec<_> = (1..1_000).rev().chain([0]).map(one).collect();
+        let interleaved: Vec<_> =
+            (0..1_000).step_by(2).chain((1..1_000).step_by(2)).map(one).collect();
+        for (name, segments) in [("backward", backward), ("interleaved", interleaved)] {
+            let begun = [vec![(9, &b"^"[..])], segments].concat();
+            assert_eq!(play(&begun)[1..], text, "{name}");
+        }
     }
 }

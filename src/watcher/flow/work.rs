@@ -43,6 +43,8 @@ pub struct Work {
     handovers: u8,
     gaps: u8,
     patience: u8,
+    /// Directions of which anything was seen.
+    heard: [bool; 2],
     /// A hole was bridged.
     pub gap: bool,
     /// The parser has given up or come to its end: it is shown nothing new.
@@ -58,6 +60,7 @@ impl Work {
             handovers: 0,
             gaps: 0,
             patience: 0,
+            heard: [false; 2],
             gap: false,
             over: false,
         }
@@ -89,6 +92,9 @@ impl Work {
 
     /// Where the stream of `from` begins, from a SYN.
     pub fn begin(&mut self, from: Direction, seq: u32) {
+        if let Some(heard) = self.heard.get_mut(from.index()) {
+            *heard = true;
+        }
         let stream = self.stream(from);
         if !stream.started {
             stream.started = true;
@@ -113,6 +119,9 @@ impl Work {
         payload: &[u8],
         out: &mut Out<'_>,
     ) -> Outcome {
+        if let Some(heard) = self.heard.get_mut(from.index()) {
+            *heard = true;
+        }
         let mut outcome = self.take(from, packet, payload, out);
         if outcome == Outcome::Going
             && (packet.payload_wire as usize) > payload.len()
@@ -137,9 +146,13 @@ impl Work {
         if payload.is_empty() {
             return Outcome::Going;
         }
+        let both_seen = self.heard == [true, true];
         let stream = self.stream(from);
         match stream.place(packet, payload) {
             Took::Nothing => Outcome::Going,
+            // Where the other side is seen, its acknowledgments say when a hole is final: who fills
+            // the list with bytes that no receiver takes must not make us give up what is missing.
+            Took::Full if both_seen => Outcome::Going,
             Took::Full => self.bridge(from, out),
             Took::InOrder(offset) => {
                 let fresh = payload.get(offset..).unwrap_or_default();

@@ -100,7 +100,8 @@ impl StreamParser for Http2 {
         let mut consumed: usize = 0;
         if from == Direction::Up && !self.begun {
             match looks_like(from, bytes) {
-                None => return Turn { consumed, then: Then::Need(PREFACE.len()) },
+                // Octet by octet, so that it ends at the same one however the stream is cut.
+                None => return Turn { consumed, then: Then::Need(bytes.len().saturating_add(1)) },
                 Some(false) => {
                     let then = Then::NotThis(ParseError::invalid("preface"));
                     return Turn { consumed, then };

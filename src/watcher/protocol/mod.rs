@@ -79,6 +79,8 @@ pub enum Protocol {
     Tls,
     /// QUIC over UDP.
     Quic,
+    /// DTLS over UDP.
+    Dtls,
     /// DNS over TCP or UDP.
     Dns,
     /// Multicast DNS.
@@ -207,9 +209,9 @@ pub struct ClientHello<'a> {
     pub alpn: &'a str,
     /// Highest version offered, GREASE left out (0x0304 = TLS 1.3).
     pub version: u16,
-    /// JA4 TLS client fingerprint (36 characters), see `ja4`; empty if the hello is cut, broken
-    /// or beyond the limits of `ja4`.
-    pub ja4: &'a str,
+    /// What its fingerprint is made of; `None` if the hello is cut or broken, or of a kind that
+    /// has none.
+    pub offer: Option<ja4::Offer<'a>>,
     /// encrypted_client_hello (RFC 9849), outer form.
     pub ech: Option<EchOuter>,
     /// An older encrypted_server_name extension (0xffce) is there.
@@ -218,6 +220,13 @@ pub struct ClientHello<'a> {
     pub grease: bool,
     /// Length of the handshake message in bytes.
     pub length: u32,
+}
+
+impl ClientHello<'_> {
+    /// The JA4 fingerprint, written into `text`; empty if there is none.
+    pub fn ja4<'t>(&self, text: &'t mut [u8; ja4::JA4_LEN]) -> &'t str {
+        self.offer.as_ref().map_or("", |offer| ja4::ja4(offer, text))
+    }
 }
 
 /// Clear facts of the outer ECH extension (RFC 9849 §5).
@@ -388,6 +397,7 @@ pub enum AccountSource {
 
 pub mod dhcp;
 pub mod dns;
+pub mod dtls;
 pub mod grammar;
 pub mod hpack;
 pub mod http1;
@@ -403,3 +413,4 @@ pub mod radius;
 pub mod socks;
 pub mod starttls;
 pub mod tls;
+pub mod tunnel;

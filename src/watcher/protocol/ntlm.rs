@@ -269,21 +269,33 @@ impl StreamParser for Ntlm {
     }
 }
 
-/// `true` if a TCP stream starts as SMB does, or with a bind of DCE/RPC or LDAP, whatever the
-/// port: remote procedures are called on ports that were agreed on elsewhere.
+/// `true` if a TCP stream starts as SMB does, with a bind of DCE/RPC or LDAP, or with a login of
+/// TDS, whatever the port: remote procedures are called on ports that were agreed on elsewhere.
 pub fn looks_like(bytes: &[u8]) -> bool {
     let binds = |look| matches!(look, Ok(Look::Unit(Unit { sets_up: true, .. })));
     match bytes {
         [0, _, _, _, 0xfe | 0xff, b'S', b'M', b'B', ..] => true,
         [5, 0 | 1, 11 | 14, _, 0 | 0x10, 0, 0, 0, ..] => binds(rpc(bytes)),
         [0x30, ..] => binds(ldap_unit(bytes)),
-        // A login to SQL Server without a word before it: its own length, and that of its packet.
-        [0x10, 0 | 1, a, b, 0, 0, _, 0, c, d, e, f, ..] => {
-            let login = u32::from_le_bytes([*c, *d, *e, *f]).checked_add(8);
-            login == Some(u32::from(u16::from_be_bytes([*a, *b])))
+        // TDS 7 (MS-TDS §2.2.3.1): a login that says its own length again, or the offer before it,
+        // whose first option is the version.
+        &[0x10, 1, high, low, _, _, _, 0, a, b, c, d, ..] => {
+            let inner = u32::from_le_bytes([a, b, c, d]).saturating_add(8);
+            inner == u32::from(u16::from_be_bytes([high, low]))
         }
+        [0x12, 1, _, _, _, _, _, 0, 0, 0, _, 0, 6, ..] => true,
         _ => false,
     }
+}
+
+/// Who speaks like this: SMB says it in its flags, all others begin with the client.
+pub fn speaker(bytes: &[u8]) -> Direction {
+    let answers = match bytes.get(4) {
+        Some(0xff) => bytes.get(13).is_some_and(|flags| flags & 0x80 != 0),
+        Some(0xfe) => bytes.get(20).is_some_and(|flags| flags & 1 != 0),
+        _ => false,
+    };
+    if answers { Direction::Down } else { Direction::Up }
 }
 
 /// What frames the messages.
@@ -355,14 +367,9 @@ fn smb(bytes: &[u8]) -> Parsed<Look> {
         // Any other command, or all of it compressed or encrypted.
         [0xfe, b'S', b'M', b'B', _, _, _, _, _, _, _, _, _, _, ..]
         | [0xfc | 0xfd, b'S', b'M', b'B', ..] => Ok(unit(whole, false)),
-        _ if message.len() < 14 && b"SMB".starts_with(short(message)) => Ok(Look::Need(18)),
+        _ if message.len() < 14 => Ok(Look::Need(18)),
         _ => Err(ParseError::invalid("SMB")),
     }
-}
-
-/// Up to three octets behind the first.
-fn short(message: &[u8]) -> &[u8] {
-    message.get(1..message.len().clamp(1, 4)).unwrap_or_default()
 }
 
 /// Bind, alter-context and auth3 with an authentication verifier.

@@ -5,8 +5,8 @@
 //! To add a protocol: one line in [`probe`], one arm in [`Parser`].
 
 use super::{
-    DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, http1, http2, kerberos,
-    local, ntlm, quic, radius, socks, starttls, tls,
+    DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, dtls, http1, http2,
+    kerberos, local, ntlm, quic, radius, socks, starttls, tls,
 };
 use crate::types::Direction;
 use crate::watcher::wire::ParseError;
@@ -60,7 +60,7 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
         return Verdict::Is(Protocol::Socks, Up);
     }
     if ntlm::looks_like(bytes) {
-        return Verdict::Is(Protocol::Ntlm, from);
+        return Verdict::Is(Protocol::Ntlm, ntlm::speaker(bytes));
     }
     if port == 53 {
         return Verdict::Is(Protocol::Dns, from);
@@ -72,6 +72,14 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
         return Verdict::Is(Protocol::StartTls, from);
     }
     if undecided && bytes.len() < PROBE_MAX { Verdict::Undecided } else { Verdict::Nobody }
+}
+
+/// Recognises what a UDP flow between these ports begins with, by content.
+pub fn probe_datagram(ports: [u16; 2], bytes: &[u8]) -> Option<Protocol> {
+    if quic::looks_like(bytes) {
+        return Some(Protocol::Quic);
+    }
+    dtls::looks_like(ports, bytes).then_some(Protocol::Dtls)
 }
 
 /// A protocol whose datagrams are read one by one, by the ports it is bound to.
@@ -132,6 +140,8 @@ pub enum Parser {
     Ntlm(ntlm::Ntlm),
     /// QUIC.
     Quic(Box<quic::Quic>),
+    /// DTLS.
+    Dtls(dtls::Dtls),
 }
 
 impl Parser {
@@ -148,6 +158,7 @@ impl Parser {
             Some(Protocol::Kerberos) => Parser::Kerberos(kerberos::KerberosTcp),
             Some(Protocol::Ntlm) => Parser::Ntlm(ntlm::Ntlm::default()),
             Some(Protocol::Quic) => Parser::Quic(Box::default()),
+            Some(Protocol::Dtls) => Parser::Dtls(dtls::Dtls::default()),
             _ => Parser::Probing { port },
         }
     }
@@ -166,6 +177,7 @@ impl Parser {
             Parser::Kerberos(_) => "kerberos",
             Parser::Ntlm(_) => "ntlm",
             Parser::Quic(_) => "quic",
+            Parser::Dtls(_) => "dtls",
         }
     }
 
@@ -180,7 +192,7 @@ impl Parser {
             Parser::ProxyHeader(p) => p,
             Parser::Kerberos(p) => p,
             Parser::Ntlm(p) => p,
-            Parser::Probing { .. } | Parser::Quic(_) => return None,
+            Parser::Probing { .. } | Parser::Quic(_) | Parser::Dtls(_) => return None,
         })
     }
 
@@ -220,6 +232,7 @@ impl Parser {
     pub fn datagram(&mut self, from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Then {
         match self {
             Parser::Quic(p) => p.datagram(from, bytes, out),
+            Parser::Dtls(p) => p.datagram(from, bytes, out),
             _ => Then::NotThis(ParseError::invalid("datagram")),
         }
     }
