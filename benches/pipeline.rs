@@ -65,6 +65,7 @@ fn rulebook() -> Rulebook {
         catalogue: Arc::new(Catalogue::embedded().expect("ours")),
         clients: Arc::new(Clients::embedded().expect("ours")),
         network: Arc::new(Network::embedded().expect("ours")),
+        known: Arc::default(),
         policy: Arc::new(Policy::default()),
         own_networks: Vec::new(),
         bulk_bytes: 1_000_000,

@@ -13,7 +13,9 @@ use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::NeighborSource;
 use crate::watcher::protocol::grammar::Api;
 use crate::watcher::protocol::tunnel::Tunnel;
-use crate::watcher::protocol::{AccountSource, EchOuter, HelloTransport, HostSource, Protocol};
+use crate::watcher::protocol::{
+    AccountSource, EchOuter, HelloTransport, HostSource, Protocol, SessionState,
+};
 
 /// A text by its number in the interner of the watcher that sent it.
 #[derive(
@@ -254,6 +256,8 @@ pub enum Fact {
         /// Realm or domain.
         domain: TextId,
     },
+    /// Somebody is let into the network.
+    Session(Session),
     /// Address and MAC belong together.
     Neighbor {
         /// Who says so.
@@ -320,6 +324,8 @@ pub struct Hello {
     pub grease: bool,
     /// MAC that the client's frames carry.
     pub mac: MacAddr,
+    /// TTL of the client's packet, 0 if it is not known.
+    pub ttl: u8,
 }
 
 /// An HTTP request.
@@ -347,6 +353,31 @@ pub struct Http {
     pub embedded: bool,
     /// MAC that the client's frames carry.
     pub mac: MacAddr,
+    /// TTL of the client's packet, 0 if it is not known.
+    pub ttl: u8,
+    /// Login of HTTP Basic; `NONE` if there is none.
+    pub user: TextId,
+    /// Client of the proxy that speaks here, by its own word.
+    pub forwarded: Option<IpAddr>,
+    /// Whom that proxy let in, by its own word; `NONE` if it says nothing.
+    pub vouched: TextId,
+}
+
+/// What RADIUS says of a session.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Number that ties an answer to its question.
+    pub id: u8,
+    /// How far it is.
+    pub state: SessionState,
+    /// Login; `NONE` if not said.
+    pub user: TextId,
+    /// Address that the device was given.
+    pub addr: Option<IpAddr>,
+    /// Link address of the device; zeros if not said.
+    pub mac: MacAddr,
+    /// Seconds for which it may last, 0 if not said.
+    pub lasts_s: u32,
 }
 
 /// What a DHCP message says.

@@ -10,6 +10,7 @@ use shadowtap::answer::summary::{self, Facts, Style, Unread};
 use shadowtap::answer::{evidence, json, observations};
 use shadowtap::recorder::alert;
 use shadowtap::recorder::digest;
+use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::recorder::store::rows::{
     Actor, Candidate, Coverage, EvidenceItem, Finding, InputRow, InputRows, SessionSpan, Text,
@@ -41,7 +42,13 @@ struct Use {
 fn actor(n: u8, host: &str) -> Arc<Actor> {
     let host_name = (!host.is_empty()).then(|| Text::from(host));
     let mac = (n < 200).then_some(MacAddr([2, 0, 0, 0, 0, n]));
-    Arc::new(Actor { realm: Realm(0), addr: [192, 0, 2, n].into(), mac, host_name })
+    Arc::new(Actor {
+        realm: Realm(0),
+        addr: [192, 0, 2, n].into(),
+        mac,
+        host_name,
+        who: Person::Unknown,
+    })
 }
 
 fn usage(u: &Use) -> Usage {
@@ -128,6 +135,7 @@ fn finding(id: &str, u: &Use, evidence: Vec<EvidenceItem>) -> Finding {
         last_seen: Timestamp(u.at + 60 * S),
         evidence,
         evidence_more: 0,
+        people: Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@ use shadowtap::cli::config::ConfigArgs;
 use shadowtap::cli::policy::PolicyArgs;
 use shadowtap::cli::{config, policy};
 use shadowtap::config::{Config, ConfigError, DEFAULTS, Flag, Origin};
+use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::policy::{Asked, Policy, Ruling};
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::recorder::store::rows::{Actor, InputRow, InputRows, Text, Usage};
@@ -65,6 +66,7 @@ impl Question {
             addr: self.addr,
             mac: self.mac,
             host_name: self.host.map(Text::from),
+            who: Person::Unknown,
         };
         ask(&Asked {
             service: &service.id,
@@ -809,6 +811,7 @@ fn usage(service: &str, who: u8, bytes_up: u64, level: Level, disposition: Dispo
         addr: [192, 0, 2, who].into(),
         mac: None,
         host_name: Some(Text::from("annas-laptop")),
+        who: Person::Unknown,
     };
     Usage {
         hour: u32::try_from(at.seconds() / 3_600).unwrap(),

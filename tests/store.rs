@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use shadowtap::courier::{self, Delivering, Sink, Undelivered, sinks::file::Lines};
 use shadowtap::recorder::alert::Event;
+use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::store::rows::{
     Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
-    EvidenceItem, Finding, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
+    EvidenceItem, Finding, IdentityRows, InputRow, InputRows, OpenFlow, SESSION_GAP, SessionSpan,
+    Text, Usage,
 };
 use shadowtap::recorder::store::{
     Answers, Error, Options, OutboxRow, Retained, Scope, Store, Summary, schema,
@@ -41,6 +43,7 @@ fn actor(n: u8) -> Arc<Actor> {
         addr: [192, 0, 2, n].into(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, n])),
         host_name: Some(Text::from(format!("host-{n}"))),
+        who: Person::Unknown,
     })
 }
 
@@ -125,6 +128,7 @@ fn finding(input: &str, who: &Arc<Actor>, service: &str, at: u64, bytes_up: u64)
         last_seen: Timestamp(at + S),
         evidence: vec![evidence(1, at)],
         evidence_more: 0,
+        people: Vec::new(),
     }
 }
 
@@ -186,6 +190,7 @@ fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRo
             coverage("quic_unread", 1, Some("quic_flows")),
         ],
         open_flows: vec![],
+        identity: IdentityRows::default(),
     }
 }
 
@@ -850,6 +855,7 @@ fn what_is_forgotten_is_in_no_byte_of_the_files() {
             addr: std::net::Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(n)).into(),
             mac: Some(MacAddr([2, 1, 0, 0, (n >> 8) as u8, n as u8])),
             host_name: Some(format!("{mark}-host-{n}").into()),
+            who: Person::Unknown,
         });
         let mut f = finding(&format!("{mark}-key-{n}"), &who, "alpha", at, 50);
         f.evidence[0].name = format!("{mark}-evidence-{n}.example").into();

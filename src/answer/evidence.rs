@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::terminal::{counted, printable};
 use crate::recorder::alert::rfc3339;
 use crate::recorder::finding::bytes;
-use crate::recorder::store::rows::{EvidenceItem, Finding, InputRow};
+use crate::recorder::store::rows::{Actor, EvidenceItem, Finding, InputRow};
 use crate::types::{Realm, Timestamp};
 use crate::watcher::capture::{Fill, InputReport, Inputs, OpenError, Options};
 use crate::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Stitcher};
@@ -112,6 +112,18 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
         &format!("{} ({}), {}", finding.service_name, finding.vendor, finding.service),
     )?;
     say(out, "by", &who.join(" "))?;
+    for of in &finding.people {
+        let text = Actor { who: of.who.clone(), ..Actor::clone(&finding.actor) }.text();
+        let words: Vec<String> = text.user.into_iter().chain(text.user_basis).collect();
+        if !words.is_empty() {
+            let span = format!("{} to {}", rfc3339(of.first_seen), rfc3339(of.last_seen));
+            say(
+                out,
+                "person",
+                &format!("{}, {span}, {} sent", words.join(", "), bytes(of.bytes_up)),
+            )?;
+        }
+    }
     let (level, verdict) =
         (finding.level.code(), crate::recorder::finding::word(finding.disposition));
     say(out, "verdict", &format!("{verdict}, {level}, severity {}", finding.severity))?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::summary::{Facts, names};
 use crate::recorder::alert::{EventEvidence, rfc3339};
 use crate::recorder::signature::Catalogue;
-use crate::recorder::store::rows::{Finding, InputRow};
+use crate::recorder::store::rows::{Actor, Finding, InputRow, PersonUse};
 use crate::recorder::store::{self, CandidateLine, CoverageLine, HiddenLine, SeenBy, ServiceLine};
 use crate::recorder::words::Disposition;
 use crate::types::Timestamp;
@@ -217,6 +217,36 @@ pub struct Client {
     /// Name that the device gave itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// Person at the device, if one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What ties the person to the device: `logged on` or `primary user` and the source; or why
+    /// nobody is named: `many` and the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_basis: Option<String>,
+    /// Department of the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
+}
+
+/// A person's part of a finding.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct PersonPart {
+    /// Who; absent if nobody is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What ties the person to the device, or why nobody is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_basis: Option<String>,
+    /// Department of the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
+    /// First flow that began.
+    pub first_seen: String,
+    /// Last packet.
+    pub last_seen: String,
+    /// Payload bytes from the client.
+    pub bytes_sent: u64,
 }
 
 /// A host outside the catalogue that behaves like an AI service.
@@ -292,6 +322,8 @@ pub struct FindingDocument {
     pub first_seen: String,
     /// Last packet.
     pub last_seen: String,
+    /// Persons who were at the device, each with his or her part, in the order of time.
+    pub people: Vec<PersonPart>,
     /// Where to look.
     pub evidence: Vec<EventEvidence>,
     /// Flows beyond `evidence` that would show the same.
@@ -380,6 +412,7 @@ pub fn finding(f: &Finding) -> FindingDocument {
         flows: f.flows,
         first_seen: rfc3339(f.first_seen),
         last_seen: rfc3339(f.last_seen),
+        people: f.people.iter().map(|of| person(f, of)).collect(),
         evidence: f.evidence.iter().map(EventEvidence::new).collect(),
         evidence_more: f.evidence_more,
     }
@@ -387,7 +420,26 @@ pub fn finding(f: &Finding) -> FindingDocument {
 
 fn client(actor: &store::rows::Actor) -> Client {
     let text = actor.text();
-    Client { address: text.ip, mac: text.mac, host: text.host }
+    Client {
+        address: text.ip,
+        mac: text.mac,
+        host: text.host,
+        user: text.user,
+        user_basis: text.user_basis,
+        department: text.department,
+    }
+}
+
+fn person(f: &Finding, of: &PersonUse) -> PersonPart {
+    let text = Actor { who: of.who.clone(), ..Actor::clone(&f.actor) }.text();
+    PersonPart {
+        user: text.user,
+        user_basis: text.user_basis,
+        department: text.department,
+        first_seen: rfc3339(of.first_seen),
+        last_seen: rfc3339(of.last_seen),
+        bytes_sent: of.bytes_up,
+    }
 }
 
 fn some_time(at: Timestamp) -> Option<String> {

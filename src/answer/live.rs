@@ -185,8 +185,9 @@ pub fn fill(
     findings.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then(a.id.cmp(&b.id)));
     let view = |f: &crate::recorder::store::rows::Finding| {
         // The directory may have learned a name since the finding was made.
-        let now = directory.actor(f.actor.realm, f.actor.addr);
-        let actor = now.filter(|a| a.mac == f.actor.mac).unwrap_or_else(|| f.actor.clone());
+        let now = directory.get(f.actor.realm, f.actor.addr);
+        let now = now.filter(|a| a.mac == f.actor.mac).map(|a| answers.veil().actor(&a));
+        let actor = now.unwrap_or_else(|| f.actor.clone());
         let text = actor.text();
         FindingView {
             at: clock(f.last_seen),

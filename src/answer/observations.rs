@@ -7,16 +7,20 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use twox_hash::XxHash3_64;
 
-use crate::observation::{Fact, FlowState, Hello, Http, Observation};
+use crate::observation::{Fact, FlowState, Hello, Http, Observation, TextId};
+use crate::recorder::desk::Rulebook;
 use crate::recorder::hits::Texts;
-use crate::recorder::signature::Network;
+use crate::recorder::identity::subject::address_text;
+use crate::recorder::identity::{Kind, Veil};
 use crate::recorder::signature::network::HiderKind;
+use crate::recorder::signature::{Catalogue, Network};
 use crate::recorder::store::rows::mac_text;
 use crate::types::MacAddr;
 use crate::watcher::packet::NeighborSource;
@@ -52,16 +56,36 @@ pub fn schema() -> schemars::Schema {
 pub struct Observations<W> {
     out: W,
     captures: Vec<String>,
+    catalogue: Arc<Catalogue>,
     network: Arc<Network>,
     seen: HashSet<u64>,
     of_input: u16,
     failed: Option<io::Error>,
+    veil: Veil,
 }
 
 impl<W: Write> Observations<W> {
-    /// `captures` are the names of the inputs, by index; `network` knows the encrypted resolvers.
-    pub fn new(out: W, captures: Vec<String>, network: Arc<Network>) -> Self {
-        Self { out, captures, network, seen: HashSet::new(), of_input: 0, failed: None }
+    /// `captures` are the names of the inputs, by index; `rules` know the
+    /// encrypted resolvers, and which hosts are the world's.
+    pub fn new(out: W, captures: Vec<String>, rules: &Rulebook) -> Self {
+        Self {
+            out,
+            captures,
+            catalogue: rules.catalogue.clone(),
+            network: rules.network.clone(),
+            seen: HashSet::new(),
+            of_input: 0,
+            failed: None,
+            veil: Veil::clear(),
+        }
+    }
+
+    /// The same under a veil: addresses and names of devices and people become pseudonyms, and so
+    /// does every host that the catalogue does not know, since it may be somebody's.
+    #[must_use]
+    pub fn under(mut self, veil: Veil) -> Self {
+        self.veil = veil;
+        self
     }
 
     /// Writes what one observation says.
@@ -74,20 +98,28 @@ impl<W: Write> Observations<W> {
             self.of_input = o.input;
         }
         let ends =
-            (o.flow.client.addr.to_string(), o.flow.server.addr.to_string(), o.flow.server.port);
+            (self.address(o.flow.client.addr), self.server(o.flow.server.addr), o.flow.server.port);
         match &o.fact {
             Fact::Hello(hello) => self.hello(o.input, &ends, hello, texts),
-            Fact::DnsQuery { name, .. } => self.line(o.input, "dns_query", &ends, texts.str(*name)),
+            Fact::DnsQuery { name, .. } => {
+                let name = self.host(*name, texts);
+                self.line(o.input, "dns_query", &ends, &name);
+            }
             Fact::DnsAddress { name, addr, .. } => {
-                self.line(o.input, "dns_answer", &ends, &format!("{}={addr}", texts.str(*name)));
+                let value = format!("{}={}", self.host(*name, texts), self.server(*addr));
+                self.line(o.input, "dns_answer", &ends, &value);
             }
             Fact::Http(http) => self.http(o.input, &ends, http, texts),
             Fact::SocksTarget { host, .. } => {
-                self.line(o.input, "socks_host", &ends, texts.str(*host))
+                let host = self.host(*host, texts);
+                self.line(o.input, "socks_host", &ends, &host);
             }
-            Fact::CertificateName(name) => self.line(o.input, "cert_name", &ends, texts.str(*name)),
+            Fact::CertificateName(name) => {
+                let name = self.host(*name, texts);
+                self.line(o.input, "cert_name", &ends, &name);
+            }
             Fact::LocalName { protocol, announced, name, addr } => {
-                let name = texts.str(*name);
+                let name = &self.name(Kind::Device, texts.str(*name));
                 let kind = match (protocol, announced) {
                     (Protocol::Mdns, true) => "mdns_name",
                     (Protocol::Mdns, false) => "mdns_query",
@@ -96,38 +128,46 @@ impl<W: Write> Observations<W> {
                     _ => "nbns_name",
                 };
                 let value = match addr.filter(|_| *announced && *protocol != Protocol::Nbns) {
-                    Some(addr) => format!("{name}={addr}"),
-                    None => name.to_owned(),
+                    Some(addr) => format!("{name}={}", self.address(addr)),
+                    None => name.clone(),
                 };
                 let client = (ends.0, String::new(), 0);
                 self.line(o.input, kind, &client, &value);
             }
             Fact::Dhcp(dhcp) => {
-                let client = (mac(dhcp.mac), String::new(), 0);
+                let client = (self.mac(dhcp.mac), String::new(), 0);
                 if dhcp.from_client {
                     let (host, fqdn) = if dhcp.version == 4 {
                         ("dhcp_host", "dhcp_fqdn")
                     } else {
                         ("dhcpv6_host", "dhcpv6_fqdn")
                     };
-                    self.line(o.input, host, &client, texts.str(dhcp.host_name));
-                    self.line(o.input, fqdn, &client, texts.str(dhcp.fqdn));
+                    let name = self.name(Kind::Device, texts.str(dhcp.host_name));
+                    self.line(o.input, host, &client, &name);
+                    let name = self.name(Kind::Device, texts.str(dhcp.fqdn));
+                    self.line(o.input, fqdn, &client, &name);
                 } else if let (4, 5, Some(addr)) = (dhcp.version, dhcp.message, dhcp.addr) {
-                    self.line(o.input, "dhcp_lease", &client, &addr.to_string());
+                    let addr = self.address(addr);
+                    self.line(o.input, "dhcp_lease", &client, &addr);
                 }
             }
             Fact::Account { source, user, .. } => {
                 let kind = match source {
-                    AccountSource::Kerberos => "kerberos_user",
+                    AccountSource::Kerberos | AccountSource::KerberosRequest => "kerberos_user",
                     AccountSource::Ntlm => "ntlm_user",
                     AccountSource::Radius => "radius_user",
                     AccountSource::Ldap => "ldap_user",
                     AccountSource::HttpBasic => "basic_user",
                 };
-                self.line(o.input, kind, &ends, texts.str(*user));
+                let user = self.name(Kind::User, texts.str(*user));
+                self.line(o.input, kind, &ends, &user);
+            }
+            Fact::Session(session) => {
+                let user = self.name(Kind::User, texts.str(session.user));
+                self.line(o.input, "radius_user", &ends, &user);
             }
             Fact::Neighbor { source: NeighborSource::Arp, mac: of } => {
-                let client = (mac(*of), String::new(), 0);
+                let client = (self.mac(*of), String::new(), 0);
                 self.line(o.input, "arp", &client, &ends.0);
             }
             Fact::Delta(delta) if delta.state.has(FlowState::LAST) && delta.name.is_none() => {
@@ -146,7 +186,7 @@ impl<W: Write> Observations<W> {
     }
 
     fn hello(&mut self, input: u16, ends: &(String, String, u16), hello: &Hello, texts: &Texts) {
-        let name = texts.str(hello.name);
+        let name = &self.host(hello.name, texts);
         let (kind, word) = match hello.transport {
             HelloTransport::Tls => ("tls_sni", "tls"),
             HelloTransport::Quic if hello.ja4.is_none() => ("gquic_sni", "quic"),
@@ -159,7 +199,8 @@ impl<W: Write> Observations<W> {
             self.line(input, kind, ends, name);
         }
         let network = self.network.clone();
-        if let Some(resolver) = network.by_name(name).filter(|h| h.kind == HiderKind::EncryptedDns)
+        if let Some(resolver) =
+            network.by_name(texts.str(hello.name)).filter(|h| h.kind == HiderKind::EncryptedDns)
         {
             self.line(input, "encrypted_dns", ends, &resolver.id);
         }
@@ -180,12 +221,43 @@ impl<W: Write> Observations<W> {
     }
 
     fn http(&mut self, input: u16, ends: &(String, String, u16), http: &Http, texts: &Texts) {
-        let host = texts.str(http.host);
-        self.line(input, "http_host", ends, host);
+        let host = self.host(http.host, texts);
+        self.line(input, "http_host", ends, &host);
         if http.source == HostSource::Connect {
-            self.line(input, "http_connect", ends, host);
+            self.line(input, "http_connect", ends, &host);
         }
-        self.line(input, "http_ua", ends, texts.str(http.user_agent));
+        let user = self.name(Kind::User, texts.str(http.user));
+        self.line(input, "basic_user", ends, &user);
+        // Programs may write into it what they like: names of users and devices too.
+        let agent = self.name(Kind::Name, texts.str(http.user_agent));
+        self.line(input, "http_ua", ends, &agent);
+    }
+
+    fn address(&self, addr: IpAddr) -> String {
+        address_text(self.veil.address(addr))
+    }
+
+    /// An address at the other end: of ours it is somebody's too.
+    fn server(&self, addr: IpAddr) -> String {
+        if addr_is_public(addr) { addr.to_string() } else { self.address(addr) }
+    }
+
+    fn mac(&self, mac: MacAddr) -> String {
+        mac_text(self.veil.mac(mac))
+    }
+
+    /// A name of a person or device; what is not there stays so.
+    fn name(&self, kind: Kind, name: &str) -> String {
+        if name.is_empty() { String::new() } else { self.veil.name(kind, name) }
+    }
+
+    /// A host: as it is if the world knows it, else it may be somebody's.
+    fn host(&self, name: TextId, texts: &Texts) -> String {
+        let known = texts.name(name, &self.catalogue, &self.network);
+        match known.filter(|n| n.said.hit.is_some() || n.said.hider.is_some()) {
+            Some(name) => name.text.to_string(),
+            None => self.name(Kind::Name, texts.str(name)),
+        }
     }
 
     fn line(&mut self, input: u16, kind: &str, ends: &(String, String, u16), value: &str) {
@@ -223,6 +295,13 @@ impl<W: Write> Observations<W> {
     }
 }
 
-fn mac(mac: MacAddr) -> String {
-    mac_text(mac)
+/// `true` for addresses of the world at large.
+fn addr_is_public(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(a) => {
+            let shared = a.octets() >= [100, 64, 0, 0] && a.octets() < [100, 128, 0, 0];
+            !(a.is_private() || a.is_link_local() || a.is_loopback() || shared)
+        }
+        IpAddr::V6(a) => !(a.is_unique_local() || a.is_unicast_link_local() || a.is_loopback()),
+    }
 }

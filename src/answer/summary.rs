@@ -552,12 +552,21 @@ fn devices<'a>(actors: impl Iterator<Item = &'a SeenBy>) -> Vec<Device> {
         let texts: Vec<_> = seen.iter().map(|s| s.actor.text()).collect();
         let host = texts.iter().find_map(|t| t.host.clone());
         let mac = texts.iter().find_map(|t| t.mac.clone());
+        let users: BTreeSet<_> = texts.iter().filter_map(|t| t.user.clone()).collect();
+        let many = texts.iter().any(|t| t.user.is_none() && t.user_basis.is_some());
+        // Who it was, all of them if they took turns; behind a shared address nobody.
+        let people = match users.into_iter().collect::<Vec<_>>() {
+            _ if many => Some("many at".to_owned()),
+            users if users.is_empty() => None,
+            users => Some(format!("{} at", users.join(", "))),
+        };
         let addresses: BTreeSet<_> = texts.into_iter().map(|t| t.ip).collect();
         // A name and one address are enough to find a device; the document has them all.
         let mac = mac.filter(|_| host.is_none());
         let more = addresses.len().saturating_sub(1);
         let more = (more > 0).then(|| format!("+{more}"));
         let parts = host.into_iter().chain(addresses.into_iter().take(1)).chain(more).chain(mac);
+        let parts = people.into_iter().chain(parts);
         Device {
             label: parts.collect::<Vec<_>>().join(" "),
             classes: seen.iter().flat_map(|s| s.client_classes.iter().copied()).collect(),

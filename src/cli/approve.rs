@@ -17,6 +17,7 @@ use crate::answer::tally::{Judge, Tally, status};
 use crate::answer::terminal::{Column, counted, printable, table, wrap};
 use crate::config::ConfigError;
 use crate::recorder::finding::bytes;
+use crate::recorder::identity::Person;
 use crate::recorder::policy::edit::{Change, change};
 use crate::recorder::policy::{Asked, Policy};
 use crate::recorder::signature::{Catalogue, Service};
@@ -363,6 +364,7 @@ fn told_otherwise(
         addr: std::net::Ipv4Addr::UNSPECIFIED.into(),
         mac: None,
         host_name: None,
+        who: Person::Unknown,
     };
     let asked = Asked {
         service: &service.id,

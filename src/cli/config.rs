@@ -4,7 +4,7 @@
 //! Never: overwrites a file unasked.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,7 +12,11 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::config::{Config, ConfigError, DEFAULTS, FILE_NAME, Flag, Origin, Setting, Value};
+use crate::recorder::identity::Mode;
 use crate::written::{Problem, Severity};
+
+/// Key that a new configuration names, beside it: to be moved away from the store.
+const KEY_NAME: &str = "shadowtap.key";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +58,10 @@ pub struct InitArgs {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub force: bool,
+    /// How names of people and devices leave: clear, masked or pseudonymous; asked for at a
+    /// terminal
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub privacy: Option<Mode>,
 }
 
 /// Arguments of `config check`.
@@ -99,8 +107,47 @@ pub fn run(args: &ConfigArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
-    save(&args.output, DEFAULTS, args.force, out)?;
+    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let mode = match args.privacy {
+        Some(mode) => mode,
+        None if asks => ask()?,
+        None => Mode::Clear,
+    };
+    let mut text = DEFAULTS.to_owned();
+    if mode != Mode::Clear {
+        let line = format!("mode = \"{}\"", mode.code());
+        text = text.replacen("mode = \"clear\"", &line, 1);
+        text = text.replacen("key_file = \"\"", &format!("key_file = \"{KEY_NAME}\""), 1);
+    }
+    save(&args.output, &text, args.force, out)?;
     Ok(0)
+}
+
+/// Asks which privacy mode it shall be.
+fn ask() -> Result<Mode> {
+    eprint!(
+        "How shall names of people and devices leave?\n  \
+         1 clear         as they are: your own network, or everybody agreed\n  \
+         2 masked        the store keeps names; reports, alerts and lists show pseudonyms\n  \
+         3 pseudonymous  names never reach the store\n\
+         docs/privacy says what is usually asked for where. 1, 2 or 3 [1]: "
+    );
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    match line.trim() {
+        "" | "1" => Ok(Mode::Clear),
+        "2" => Ok(Mode::Masked),
+        "3" => Ok(Mode::Pseudonymous),
+        other => Err(ConfigError::usage(format!("`{other}` is none of them"), "1, 2 or 3").into()),
+    }
+}
+
+/// Reads the value of `--privacy`.
+///
+/// # Errors
+/// If it is no mode.
+fn mode(text: &str) -> Result<Mode, String> {
+    Mode::from_code(text).ok_or_else(|| "clear, masked or pseudonymous".to_owned())
 }
 
 fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8> {

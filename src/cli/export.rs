@@ -19,6 +19,7 @@ use crate::answer::report::Failure;
 use crate::answer::tally::{Judge, Tally, spans};
 use crate::answer::verify;
 use crate::answer::whatif::{self, Question};
+use crate::recorder::identity::Person;
 use crate::recorder::policy::Policy;
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{Actor, Text};
@@ -257,6 +258,7 @@ fn for_everybody(policy: &Policy, catalogue: &Catalogue, id: &str, at: Timestamp
         addr: std::net::Ipv4Addr::UNSPECIFIED.into(),
         mac: None,
         host_name: None,
+        who: Person::Unknown,
     });
     let at_s = at.seconds();
     let all = spans(policy, catalogue, &nobody, id);

@@ -1,6 +1,7 @@
 //! One file a command: arguments to one action, no logic of its own.
 
 pub mod approve;
+pub mod audit;
 pub mod config;
 pub mod dist;
 pub mod doctor;
@@ -8,7 +9,10 @@ pub mod evidence;
 pub mod export;
 pub mod hunt;
 pub mod import;
+pub mod forget;
+pub mod identity;
 pub mod lookup;
+pub mod people;
 pub mod policy;
 pub mod report;
 pub mod scan;
@@ -18,6 +22,7 @@ pub mod sinks;
 pub mod top;
 pub mod verify;
 pub mod watch;
+pub mod whois;
 
 use std::io::{self, BufRead, BufWriter};
 use std::path::PathBuf;
@@ -73,6 +78,18 @@ pub enum Command {
     Signatures(signatures::SignaturesArgs),
     /// Explain, check and start the policy: who may use what.
     Policy(policy::PolicyArgs),
+    /// Say who had an address, when, and how that is known.
+    Whois(whois::WhoisArgs),
+    /// List devices: names, systems, addresses, and whose they are.
+    Devices(people::DevicesArgs),
+    /// List persons whom the store names.
+    Users(people::UsersArgs),
+    /// Check the files that say who is who; find whose a pseudonym is.
+    Identity(identity::IdentityArgs),
+    /// Forget a person or a device.
+    Forget(forget::ForgetArgs),
+    /// Check the record of who saw real names.
+    Audit(audit::AuditArgs),
     /// Write, check and show the configuration.
     Config(config::ConfigArgs),
     /// The watchers of a running sensor; started by it.
@@ -144,6 +161,12 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Service(args) => service::run(args, &mut io::stdout().lock()),
         Command::Signatures(args) => signatures::run(args, &mut io::stdout().lock()),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
+        Command::Whois(args) => whois::run(args),
+        Command::Devices(args) => people::devices(args),
+        Command::Users(args) => people::users(args),
+        Command::Identity(args) => identity::run(args, &mut io::stdout().lock()),
+        Command::Forget(args) => forget::run(args),
+        Command::Audit(args) => audit::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
         Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),
         Command::InternalRecorder => watch::part(crate::sensor::live::RECORDER),

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::config::{exit_code, save, tell};
 use crate::answer::starter::starter_policy;
 use crate::config::{Config, ConfigError, Flag};
+use crate::recorder::identity::Person;
 use crate::recorder::policy::explain::{Explanation, time_text};
 use crate::recorder::policy::{Asked, Policy, Span};
 use crate::recorder::signature::{Catalogue, Service};
@@ -256,6 +257,7 @@ fn actor(args: &ExplainArgs) -> Actor {
         addr: args.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
         mac,
         host_name: device.filter(|_| mac.is_none()).map(|d| Text::from(d.to_lowercase())),
+        who: Person::Unknown,
     }
 }
 

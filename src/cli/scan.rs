@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError, Flag};
 use crate::courier::{self, sinks::file::Lines};
 use crate::observation::Batch;
 use crate::recorder::desk::{Desk, Rulebook};
+use crate::recorder::identity::Known;
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{InputRow, InputRows, Text};
 use crate::recorder::store::{Scope, Store};
@@ -149,6 +150,16 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
             eprintln!("{problem}");
         }
     }
+    if config.identity.settings.users && !args.quiet {
+        let settings = &config.identity.settings;
+        eprintln!(
+            "shadowtap: names of people are taken from the wire, for: {}; kept {} days; ask {}; privacy: {}",
+            settings.purpose,
+            settings.retention_days,
+            settings.contact,
+            config.veil.mode().code(),
+        );
+    }
     let mut options = config.sensor_options();
     for signal in [SIGINT, SIGTERM] {
         // The second one ends us whatever we wait for; the first one asks.
@@ -165,7 +176,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         None => None,
     };
     let stats_out = args.stats.as_ref().map(writer).transpose()?;
-    let mut scan = Scan::new(args, &config, rulebook.clone(), names)?;
+    let mut scan = Scan::new(args, &config, rulebook.clone(), &names)?;
     #[expect(clippy::disallowed_methods, reason = "statistics say how long the run took")]
     let begin = std::time::Instant::now();
     let totals = sensor::run_offline(inputs, &options, &mut scan);
@@ -306,6 +317,7 @@ struct Scan {
     /// The store outlives this run.
     kept: bool,
     quiet: bool,
+    known: Arc<Known>,
 }
 
 impl Listener for Scan {
@@ -401,7 +413,7 @@ impl Scan {
         args: &ScanArgs,
         config: &Config,
         rulebook: Rulebook,
-        names: Vec<String>,
+        names: &[String],
     ) -> anyhow::Result<Self> {
         let kept = args.store.as_ref().or(config.store.file.as_ref());
         let options = config.store_options(kept.is_some(), !rulebook.policy.rules().is_empty());
@@ -413,14 +425,17 @@ impl Scan {
         for aside in store.opened().moved_aside.iter().chain(&store.opened().backup) {
             eprintln!("shadowtap: the store of before lies at {}", aside.display());
         }
-        let network = rulebook.network.clone();
+        let observations = match &args.observations {
+            Some(path) => {
+                let veil = config.veil.clone();
+                Some(Observations::new(writer(path)?, names.to_vec(), &rulebook).under(veil))
+            }
+            None => None,
+        };
+        let known = rulebook.known.clone();
         let mut desk = Desk::new(rulebook);
         desk.keep_ledger(store.ledger_key()?);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
-        let observations = match &args.observations {
-            Some(path) => Some(Observations::new(writer(path)?, names, network)),
-            None => None,
-        };
         Ok(Self {
             desk,
             store,
@@ -437,6 +452,7 @@ impl Scan {
             stored: 0,
             kept: kept.is_some(),
             quiet: args.quiet,
+            known,
         })
     }
 
@@ -454,6 +470,12 @@ impl Scan {
             && let Err(error) = observations.finish()
         {
             self.fail("observations", &error);
+        }
+        // What these inputs tell of who is who may name somebody in earlier ones.
+        if self.kept
+            && let Err(error) = self.store.reattribute(&self.known)
+        {
+            self.fail("store", &error);
         }
         // No more comes in this run: nobody waits for the end of a day.
         if let Err(error) = self.store.flush_alerts() {
@@ -497,6 +519,10 @@ impl Scan {
         self.may_carry = false;
         match self.store.answers().open_flows(first) {
             Ok(flows) => self.desk.carry(flows),
+            Err(error) => self.fail("store", &error),
+        }
+        match self.store.answers().identity_at(first) {
+            Ok(rows) => self.desk.remember(&rows, first),
             Err(error) => self.fail("store", &error),
         }
     }

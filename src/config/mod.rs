@@ -8,6 +8,7 @@ mod alerts;
 mod layers;
 
 use std::env;
+use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ use crate::courier::settings as sinks;
 use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
+use crate::recorder::identity::inventory::Field;
+use crate::recorder::identity::subject::Key;
+use crate::recorder::identity::{self, Known, Mode, Veil};
 use crate::recorder::policy::{Policy, PolicyBuilder};
 use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network, Risk};
 use crate::recorder::store::{Options as StoreOptions, Retention};
@@ -29,7 +33,7 @@ use crate::types::{MacAddr, Realm};
 use crate::watcher::capture::ring::{RING_MAX, RING_MIN};
 use crate::watcher::decode::{DecodeOptions, Exclude, Realms, Tag};
 use crate::watcher::flow::{Limits as FlowLimits, SHARDS};
-use crate::written::{Document, Place, Problem, Problems, mac, network};
+use crate::written::{Document, Place, Problem, Problems, Severity, mac, network};
 use layers::Layers;
 
 /// Environment variable that names the file.
@@ -76,6 +80,10 @@ pub struct Config {
     pub sinks: Vec<SinkSettings>,
     /// What is kept.
     pub store: StoreSettings,
+    /// Who is who: settings, and the files that say so.
+    pub identity: IdentitySources,
+    /// How names leave.
+    pub veil: Veil,
     /// Every setting with its origin, in the order of the embedded file.
     pub settings: Vec<Setting>,
     /// Files read, included ones first.
@@ -148,6 +156,21 @@ pub struct PolicySource {
     named_at: Option<Place>,
     /// Configuration files, some of which may hold rules.
     pub inline: Vec<Document>,
+}
+
+/// Who is who: settings, and the files that say so.
+#[derive(Clone, Debug, Default)]
+pub struct IdentitySources {
+    /// What may be looked at.
+    pub settings: identity::Settings,
+    /// Devices and people.
+    pub inventory: Vec<PathBuf>,
+    /// Columns of theirs.
+    pub columns: Vec<(Field, String)>,
+    /// Lease files.
+    pub leases: Vec<PathBuf>,
+    /// Logon events.
+    pub logons: Vec<PathBuf>,
 }
 
 /// What is kept.
@@ -250,7 +273,35 @@ impl Config {
             rules: Rules { pace, ..self.alerts.clone() },
             retention: self.store.retention.clone(),
             size_max_bytes: self.store.size_max_bytes,
+            veil: Some(self.veil.clone()),
         }
+    }
+
+    /// Who is who beside what the wire says, read from the files that say so, and each line of
+    /// theirs that could not be used.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn known(&self) -> Result<(Arc<Known>, Vec<Problem>), ConfigError> {
+        let IdentitySources { settings, inventory, columns, leases, logons } = &self.identity;
+        let mut known =
+            Known { settings: settings.clone(), veil: self.veil.clone(), ..Known::default() };
+        let mut problems = Vec::new();
+        for path in inventory {
+            let (name, text) = text_of(path)?;
+            problems.extend(known.inventory.read(&name, &text, columns));
+        }
+        let readers: [(&[PathBuf], EventReader); 2] =
+            [(leases, identity::leases::read), (logons, identity::logons::read)];
+        for (paths, read) in readers {
+            for path in paths {
+                let (name, text) = text_of(path)?;
+                let (events, told) = read(&name, &text);
+                known.events.extend(events);
+                problems.extend(told);
+            }
+        }
+        Ok((known.sorted(), problems))
     }
 
     /// What the recorder judges by, read from signatures and policy, and what is to be told
@@ -264,12 +315,25 @@ impl Config {
             Some(dir) => (Clients::from_dir(dir), Network::from_dir(dir)),
             None => (Clients::embedded(), Network::embedded()),
         };
-        let (policy, problems) = self.policy(&catalogue)?;
+        let (policy, mut problems) = self.policy(&catalogue)?;
+        let (known, unused) = self.known()?;
+        if !unused.is_empty() {
+            let message =
+                format!("{} lines of inventory, leases or logons were not used", unused.len());
+            let hint = "`shadowtap identity check` tells each, and why".to_owned();
+            problems.push(Problem {
+                severity: Severity::Warning,
+                place: None,
+                message,
+                hint: Some(hint),
+            });
+        }
         let rulebook = Rulebook {
             catalogue: Arc::new(catalogue),
             clients: Arc::new(clients.map_err(of_catalogue)?),
             network: Arc::new(network.map_err(of_catalogue)?),
             policy: Arc::new(policy),
+            known,
             own_networks: self.scope.own_networks.clone(),
             bulk_bytes: self.bulk_bytes,
         };
@@ -324,6 +388,31 @@ impl Config {
         let (policy, problems) = builder.finish();
         Ok((policy, problems.check()?.0))
     }
+}
+
+/// Reads a file of leases or logons, given its name and text.
+type EventReader = fn(&str, &str) -> (Vec<identity::known::Event>, Vec<Problem>);
+
+/// Largest file of inventory, leases or logons: a year of logons of a large company, and still
+/// read at once.
+const SOURCE_MAX_BYTES: u64 = 1 << 30;
+
+/// Name and text of a file that says who is who.
+fn text_of(path: &Path) -> Result<(String, String), ConfigError> {
+    let name = path.display().to_string();
+    let failed = |why: String| ConfigError::from(Problem::error(format!("{name}: {why}")));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| failed(e.to_string()))?;
+    file.take(SOURCE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
+    if bytes.len() as u64 > SOURCE_MAX_BYTES {
+        return Err(failed(format!("longer than {SOURCE_MAX_BYTES} bytes")));
+    }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        // Exports of older systems are in a code page; what is no ASCII is lost, not the line.
+        Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
+    };
+    Ok((name, text))
 }
 
 /// The file to read when none is named.
@@ -436,12 +525,119 @@ impl Reader {
                     open_flows_days: self.days("open_flows"),
                     outbox_days: self.days("outbox"),
                     memory_days: self.days("memory"),
+                    identity_days: self.identity_days(),
                 },
             },
+            identity: self.identity(),
+            veil: self.veil(),
             settings: Vec::new(),
             files: Vec::new(),
             problems: Vec::new(),
         }
+    }
+
+    fn identity(&mut self) -> IdentitySources {
+        let settings = identity::Settings {
+            users: self.flag("identity.users"),
+            purpose: self.text("identity.purpose"),
+            contact: self.text("identity.contact"),
+            retention_days: self.identity_days(),
+            trusted_proxies: self.networks("identity.trusted_proxies"),
+            shared: self.networks("identity.shared"),
+        };
+        let logons = self.paths("identity.logons");
+        if settings.users || !logons.is_empty() {
+            let given = self.number("identity.retention_days", 0, DAYS_MAX) > 0;
+            for (key, is_there) in [
+                ("identity.purpose", !settings.purpose.is_empty()),
+                ("identity.contact", !settings.contact.is_empty()),
+                ("identity.retention_days", given),
+            ] {
+                if !is_there {
+                    let message = format!("`{key}` must be set where people are named");
+                    let hint = "docs/privacy says what else is usually needed".to_owned();
+                    self.wrong("identity.users", None, message, Some(hint));
+                }
+            }
+        }
+        IdentitySources {
+            settings,
+            inventory: self.paths("identity.inventory"),
+            columns: self.columns("identity.columns"),
+            leases: self.paths("identity.leases"),
+            logons,
+        }
+    }
+
+    fn identity_days(&mut self) -> u32 {
+        let days = self.number("identity.retention_days", 0, DAYS_MAX);
+        let days = if days == 0 { Retention::default().identity_days.into() } else { days };
+        u32::try_from(days).unwrap_or(u32::MAX)
+    }
+
+    fn columns(&mut self, key: &str) -> Vec<(Field, String)> {
+        let mut columns = Vec::new();
+        for (value, place) in self.items(key) {
+            let text = match value {
+                Value::Text(text) => text,
+                other => other.to_string(),
+            };
+            let parts = text.split_once('=').map(|(f, head)| (f.trim(), head.trim()));
+            match parts.and_then(|(f, head)| Some((Field::from_word(f)?, head.to_owned()))) {
+                Some(column) => columns.push(column),
+                None => {
+                    let hint = "write \"user=Head\"; fields are mac, name, address, user, department, groups";
+                    self.wrong(
+                        key,
+                        place,
+                        format!("`{text}` names no column"),
+                        Some(hint.to_owned()),
+                    );
+                }
+            }
+        }
+        columns
+    }
+
+    fn veil(&mut self) -> Veil {
+        let word = self.text("privacy.mode");
+        let Some(mode) = Mode::from_code(&word) else {
+            let hint = "the modes are clear, masked, pseudonymous".to_owned();
+            self.wrong("privacy.mode", None, format!("`{word}` is no mode"), Some(hint));
+            return Veil::clear();
+        };
+        let epoch_days = self.number("privacy.epoch_days", 0, DAYS_MAX);
+        if mode == Mode::Clear {
+            return Veil::clear();
+        }
+        let Some(path) = self.path("privacy.key_file") else {
+            let hint = "name a file away from the store; it is made if it is not there".to_owned();
+            let message = format!("mode `{word}` needs `privacy.key_file`");
+            self.wrong("privacy.mode", None, message, Some(hint));
+            return Veil::clear();
+        };
+        match Key::load_or_make(&path) {
+            Ok(key) => Veil::new(mode, key, u32::try_from(epoch_days).unwrap_or(u32::MAX)),
+            Err(e) => {
+                self.wrong("privacy.key_file", None, format!("{}: {e}", path.display()), None);
+                Veil::clear()
+            }
+        }
+    }
+
+    /// Paths, each relative to the file that says so.
+    fn paths(&mut self, key: &str) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        for (value, place) in self.items(key) {
+            let Value::Text(text) = value else {
+                self.wrong(key, place, format!("{value} is no path"), None);
+                continue;
+            };
+            let folder =
+                place.as_ref().and_then(|p| Path::new(&*p.file).parent().map(Path::to_owned));
+            paths.push(folder.unwrap_or_default().join(text));
+        }
+        paths
     }
 
     fn limits(&mut self) -> Limits {

@@ -3,6 +3,13 @@
 //! In: finished flows, look-ups, destinations that matched nothing. Out: the rows of each input.
 //! Never: keeps an unmatched name together with an actor.
 //! Limits: [`DESTINATIONS_TRACKED_MAX`] names a run are told apart; the rest becomes one row.
+//!
+//! Rows grow apart by address, device and person as known when a flow began; once the world is
+//! over, [`refine`] names them by all that became known, and merges what is the same.
+
+mod refine;
+
+pub use refine::Refine;
 
 use std::cell::Cell;
 use std::collections::btree_map::Entry;
@@ -17,12 +24,14 @@ use super::evidence;
 use super::finding;
 use super::flows::{MatchedFlow, Part};
 use super::hits::Hit;
+use super::identity::Person;
 use super::ledger::{LedgerDay, LedgerKey};
 use super::policy::Ruling;
 use super::signature::Catalogue;
 use super::store::rows::{
     Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
-    Finding, Hidden, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
+    Finding, Hidden, IdentityRows, InputRows, OpenFlow, PersonUse, SESSION_GAP, SessionSpan, Text,
+    Usage,
 };
 use super::words::{ClientClass, EvidenceKind, Level, Role};
 use crate::observation::{Delta, FlowState};
@@ -55,11 +64,36 @@ pub struct Versions {
     pub signatures: Text,
 }
 
-type UsageKey =
-    (u32, Realm, IpAddr, Option<MacAddr>, Text, Role, Text, ClientClass, Level, EvidenceKind);
+/// Who, as far as rows are kept apart by it.
+type Who = (Realm, IpAddr, Option<MacAddr>, Person);
+type UsageKey = (u32, Who, Text, Role, Text, ClientClass, Level, EvidenceKind);
 type FindingKey = (Realm, Option<MacAddr>, Option<IpAddr>, Text, u32);
 type HiddenKey = (Realm, IpAddr, Option<MacAddr>, Text);
-type SpanKey = (Realm, IpAddr, Option<MacAddr>, Text);
+type SpanKey = (Who, Text);
+
+fn who(actor: &Actor) -> Who {
+    (actor.realm, actor.addr, actor.mac, actor.who.clone())
+}
+
+/// A row, and of which flows it is: by what they were matched, from when to when they began.
+#[derive(Debug)]
+struct Grown<T> {
+    row: T,
+    hit: Arc<Hit>,
+    begun: (Timestamp, Timestamp),
+}
+
+impl<T> Grown<T> {
+    fn new(row: T, hit: &Arc<Hit>, begun: Timestamp) -> Self {
+        Self { row, hit: hit.clone(), begun: (begun, begun) }
+    }
+
+    /// The row, of a flow that began at that time too.
+    fn of(&mut self, begun: Timestamp) -> &mut T {
+        self.begun = (self.begun.0.min(begun), self.begun.1.max(begun));
+        &mut self.row
+    }
+}
 
 /// Live: volume and flows of something that the store has already.
 #[derive(Clone, Copy, Debug, Default)]
@@ -156,16 +190,22 @@ struct FindingTotals {
     last: Timestamp,
     evidence: Vec<(Level, EvidenceItem)>,
     evidence_more: u64,
+    /// Live: it grew since it was told.
     grown: bool,
     told: Told,
+    /// Flows began from when to when.
+    begun: (Timestamp, Timestamp),
+    people: Vec<PersonUse>,
 }
 
 /// Rows of one input while they grow.
 #[derive(Debug, Default)]
 struct Growing {
-    usage: BTreeMap<UsageKey, Usage>,
-    spans: BTreeMap<SpanKey, Vec<SessionSpan>>,
-    findings: BTreeMap<FindingKey, FindingTotals>,
+    usage: BTreeMap<UsageKey, Grown<Usage>>,
+    spans: BTreeMap<SpanKey, Vec<Grown<SessionSpan>>>,
+    findings: BTreeMap<(Who, Text, u32), FindingTotals>,
+    /// Live: findings of which the store has a part already.
+    told: BTreeMap<FindingKey, FindingTotals>,
     /// Place in `destinations` by day and name.
     by_name: HashMap<(u32, Text), u32, RandomState>,
     destinations: Vec<Destination>,
@@ -243,13 +283,12 @@ impl Aggregate {
         let actor = &flow.actor;
         // A flow that began in an earlier input is counted there.
         let mut counted = flow.carried || flow.told;
+        let begun = flow.parts.first().map_or(Timestamp(0), |p| p.first);
         for part in &flow.parts {
             let growing = self.input(part.input);
             let key = (
                 part.hour,
-                actor.realm,
-                actor.addr,
-                actor.mac,
+                who(actor),
                 flow.hit.service.clone(),
                 flow.hit.role,
                 flow.hit.pattern.clone(),
@@ -257,7 +296,7 @@ impl Aggregate {
                 judged.level,
                 flow.kind,
             );
-            let usage = growing.usage.entry(key).or_insert_with(|| Usage {
+            let fresh = || Usage {
                 hour: part.hour,
                 actor: actor.clone(),
                 service: flow.hit.service.clone(),
@@ -274,7 +313,10 @@ impl Aggregate {
                 flows: 0,
                 first_seen: part.first,
                 last_seen: part.last,
-            });
+            };
+            let grown = growing.usage.entry(key);
+            let grown = grown.or_insert_with(|| Grown::new(fresh(), &flow.hit, begun));
+            let usage = grown.of(begun);
             usage.bytes_up += part.up;
             usage.bytes_down += part.down;
             usage.flows += u64::from(!counted);
@@ -311,7 +353,7 @@ impl Aggregate {
         &mut self,
         input: u16,
         actor: &Arc<Actor>,
-        hit: &Hit,
+        hit: &Arc<Hit>,
         ruling: &Ruling,
         versions: &Versions,
         at: Timestamp,
@@ -319,9 +361,7 @@ impl Aggregate {
         let hour = u32::try_from(at.seconds() / 3600).unwrap_or(u32::MAX);
         let key = (
             hour,
-            actor.realm,
-            actor.addr,
-            actor.mac,
+            who(actor),
             hit.service.clone(),
             hit.role,
             hit.pattern.clone(),
@@ -329,7 +369,7 @@ impl Aggregate {
             Level::Named,
             EvidenceKind::Dns,
         );
-        let usage = self.input(input).usage.entry(key).or_insert_with(|| Usage {
+        let fresh = || Usage {
             hour,
             actor: actor.clone(),
             service: hit.service.clone(),
@@ -346,7 +386,9 @@ impl Aggregate {
             flows: 0,
             first_seen: at,
             last_seen: at,
-        });
+        };
+        let grown = self.input(input).usage.entry(key);
+        let usage = grown.or_insert_with(|| Grown::new(fresh(), hit, at)).of(at);
         usage.first_seen = usage.first_seen.min(at);
         usage.last_seen = usage.last_seen.max(at);
     }
@@ -500,12 +542,13 @@ impl Aggregate {
     pub fn finish(
         self,
         versions: &Versions,
+        judge: &dyn Refine,
         key_of: impl Fn(u16) -> Text,
         ledger: Option<(&LedgerKey, &Catalogue)>,
     ) -> Vec<(u16, InputRows)> {
         let rows = |(input, growing): (u16, Box<Growing>)| {
             let key = key_of(input);
-            (input, growing.finish(versions, &key, ledger))
+            (input, growing.finish(versions, judge, &key, ledger))
         };
         let mut inputs = self.others;
         inputs.insert(self.input, self.growing);
@@ -517,6 +560,7 @@ impl Aggregate {
     pub fn grown(
         &mut self,
         versions: &Versions,
+        judge: &dyn Refine,
         key_of: impl Fn(u16) -> Text,
         now: Timestamp,
         whole: bool,
@@ -528,12 +572,13 @@ impl Aggregate {
         let current = (&self.input, &mut self.growing);
         let mut rows = Vec::new();
         for (input, growing) in std::iter::once(current).chain(self.others.iter_mut()) {
+            let key = key_of(*input);
             let ledger = ledger.filter(|_| whole || anew);
             let ledger = ledger.map(|(key, catalogue)| growing.ledger(key, catalogue));
             if whole || anew {
                 growing.matched.clear();
             }
-            let grown = growing.grown(versions, &key_of(*input), today, whole || anew);
+            let grown = growing.grown(versions, judge, &key, today, whole || anew);
             rows.push((*input, InputRows { ledger: ledger.unwrap_or_default(), ..grown }));
             if anew {
                 growing.by_name.clear();
@@ -552,15 +597,17 @@ impl Aggregate {
 impl Growing {
     fn span(&mut self, flow: &MatchedFlow, judged: &Judged, start: Timestamp, end: Timestamp) {
         let actor = &flow.actor;
-        let key = (actor.realm, actor.addr, actor.mac, flow.hit.service.clone());
-        self.spans.entry(key).or_default().push(SessionSpan {
+        let key = (who(actor), flow.hit.service.clone());
+        let span = SessionSpan {
             actor: actor.clone(),
             service: flow.hit.service.clone(),
             start,
             end,
             level: judged.level,
             disposition: judged.ruling.disposition,
-        });
+        };
+        let begun = flow.parts.first().map_or(start, |p| p.first);
+        self.spans.entry(key).or_default().push(Grown::new(span, &flow.hit, begun));
     }
 
     fn finding(
@@ -573,9 +620,8 @@ impl Growing {
         capture: &Text,
     ) {
         let actor = &flow.actor;
-        // A device that changes its address stays one device, if its MAC is known.
-        let addr = actor.mac.is_none().then_some(actor.addr);
-        let key = (actor.realm, actor.mac, addr, flow.hit.service.clone(), day);
+        let begun = flow.parts.first().map_or(time.0, |p| p.first);
+        let key = (who(actor), flow.hit.service.clone(), day);
         let totals = self.findings.entry(key).or_insert_with(|| FindingTotals {
             actor: actor.clone(),
             hit: flow.hit.clone(),
@@ -590,8 +636,10 @@ impl Growing {
             evidence_more: 0,
             grown: true,
             told: Told::default(),
+            begun: (begun, begun),
+            people: Vec::new(),
         });
-        totals.grown = true;
+        totals.begun = (totals.begun.0.min(begun), totals.begun.1.max(begun));
         if (judged.level, flow.hit.role.opens_session())
             > (totals.level, totals.hit.role.opens_session())
         {
@@ -602,9 +650,6 @@ impl Growing {
         }
         let sum = if flow.hit.role.opens_session() { &mut totals.core } else { &mut totals.beside };
         *sum = (sum.0 + volume.0, sum.1 + volume.1, sum.2 + volume.2);
-        if actor.host_name.is_some() && totals.actor.host_name.is_none() {
-            totals.actor = actor.clone();
-        }
         totals.first = totals.first.min(time.0);
         totals.last = totals.last.max(time.1);
         if volume.2 == 0 {
@@ -618,44 +663,26 @@ impl Growing {
 
     /// Once a device uses a service, its other connections to the hosts it uses it through that
     /// day are part of that use: a browser opens several and speaks over one.
-    fn promote(&mut self) {
-        let used: BTreeSet<FindingKey> = self
-            .findings
-            .iter()
-            .filter(|(_, totals)| totals.level.counts())
-            .map(|(key, _)| key.clone())
-            .collect();
+    fn promote(&mut self, findings: &BTreeMap<FindingKey, FindingTotals>) {
+        let counts = findings.iter().filter(|(_, totals)| totals.level.counts());
+        let used: BTreeSet<FindingKey> = counts.map(|(key, _)| key.clone()).collect();
         let is_used = |realm, addr: IpAddr, mac: Option<MacAddr>, service: &Text, day| {
             used.contains(&(realm, mac, mac.is_none().then_some(addr), service.clone(), day))
         };
         for (key, mut usage) in std::mem::take(&mut self.usage) {
-            let (hour, realm, addr, mac, ref service, role, ref pattern, class, level, kind) = key;
+            let (hour, ref who, ref service, role, ref pattern, class, level, kind) = key;
+            let (realm, addr, mac, _) = *who;
             let mut level = level;
             if level == Level::Contacted
                 && role.opens_session()
                 && is_used(realm, addr, mac, service, hour / 24)
             {
                 level = Level::Used;
-                usage.level = level;
+                usage.row.level = level;
             }
-            let key = (
-                hour,
-                realm,
-                addr,
-                mac,
-                service.clone(),
-                role,
-                pattern.clone(),
-                class,
-                level,
-                kind,
-            );
-            match self.usage.entry(key) {
-                Entry::Vacant(free) => {
-                    free.insert(usage);
-                }
-                Entry::Occupied(mut known) => add(known.get_mut(), &usage),
-            }
+            let (who, service, pattern) = (who.clone(), service.clone(), pattern.clone());
+            let key = (hour, who, service, role, pattern, class, level, kind);
+            self.add_usage(key, usage);
         }
     }
 
@@ -693,24 +720,36 @@ impl Growing {
         rows
     }
 
+    fn add_usage(&mut self, key: UsageKey, usage: Grown<Usage>) {
+        match self.usage.entry(key) {
+            Entry::Vacant(free) => {
+                free.insert(usage);
+            }
+            Entry::Occupied(mut known) => add(&mut known.get_mut().row, &usage.row),
+        }
+    }
+
     fn finish(
         mut self,
         versions: &Versions,
+        judge: &dyn Refine,
         key: &Text,
         ledger: Option<(&LedgerKey, &Catalogue)>,
     ) -> InputRows {
-        self.promote();
         let ledger = ledger.map(|(key, catalogue)| self.ledger(key, catalogue));
-        let usage = self.usage.into_values().collect();
-        let sessions = self.spans.into_values().flat_map(merge_spans).collect();
-        let findings = std::mem::take(&mut self.findings)
+        let findings = self.refine(judge);
+        self.promote(&findings);
+        let usage = self.usage.into_values().map(|grown| grown.row).collect();
+        let sessions = sessions(self.spans);
+        let findings = findings
             .into_iter()
-            .map(|((.., day), totals)| totals.finish(day, key, versions))
+            .map(|((.., day), totals)| totals.finish(day, key, versions, judge))
             .collect();
         let candidates =
             self.candidates.into_iter().map(|((day, host), t)| t.row(day, host)).collect();
-        let destinations = destinations(self.by_name, self.destinations, &self.lumped);
+        let destinations = destinations(self.by_name, &mut self.destinations, &self.lumped);
         let coverage = coverage(self.coverage);
+        let hidden = refine::hidden(self.hidden.into_values(), judge);
         InputRows {
             usage,
             sessions,
@@ -719,25 +758,37 @@ impl Growing {
             destinations,
             ledger: ledger.unwrap_or_default(),
             coverage,
-            hidden: self.hidden.into_values().collect(),
+            hidden,
             open_flows: self.open_flows,
+            identity: IdentityRows::default(),
         }
     }
 }
 
 impl Growing {
-    fn grown(&mut self, versions: &Versions, key: &Text, today: u32, whole: bool) -> InputRows {
-        self.promote();
-        let usage = std::mem::take(&mut self.usage).into_values().collect();
-        let sessions =
-            std::mem::take(&mut self.spans).into_values().flat_map(merge_spans).collect();
+    fn grown(
+        &mut self,
+        versions: &Versions,
+        judge: &dyn Refine,
+        key: &Text,
+        today: u32,
+        whole: bool,
+    ) -> InputRows {
+        let mut told = std::mem::take(&mut self.told);
+        for (key, totals) in self.refine(judge) {
+            refine::add(&mut told, key, totals);
+        }
+        self.promote(&told);
+        let usage = std::mem::take(&mut self.usage).into_values().map(|grown| grown.row).collect();
+        let sessions = sessions(std::mem::take(&mut self.spans));
         // A day that is over may still get flows that began in it, not much later though.
         let over = |day: u32| day.saturating_add(1) < today;
         let mut findings = Vec::new();
-        self.findings.retain(|(.., day), totals| {
-            findings.extend(totals.growth(*day, key, versions, over(*day)));
+        told.retain(|(.., day), totals| {
+            findings.extend(totals.growth(*day, key, versions, judge, over(*day)));
             !over(*day)
         });
+        self.told = told;
         let mut candidates = Vec::new();
         self.candidates.retain(|(day, host), totals| {
             candidates.extend(totals.growth(*day, host));
@@ -762,8 +813,9 @@ impl Growing {
             destinations: roll_ups,
             ledger: Vec::new(),
             coverage: coverage(std::mem::take(&mut self.coverage)),
-            hidden: std::mem::take(&mut self.hidden).into_values().collect(),
+            hidden: refine::hidden(std::mem::take(&mut self.hidden).into_values(), judge),
             open_flows: std::mem::take(&mut self.open_flows),
+            identity: IdentityRows::default(),
         }
     }
 }
@@ -790,7 +842,14 @@ impl FindingTotals {
     /// What came since the last call, under the verdict as it stands. Contact with hosts beside
     /// the service waits until the day is `over`: should the service be used yet, it does not
     /// count.
-    fn growth(&mut self, day: u32, key: &Text, versions: &Versions, over: bool) -> Option<Finding> {
+    fn growth(
+        &mut self,
+        day: u32,
+        key: &Text,
+        versions: &Versions,
+        judge: &dyn Refine,
+        over: bool,
+    ) -> Option<Finding> {
         let core = self.level.counts() || self.core.2 > 0;
         if !self.grown || !(core || over) {
             return None;
@@ -802,9 +861,10 @@ impl FindingTotals {
             ruling: self.ruling.clone(),
             evidence: std::mem::take(&mut self.evidence),
             evidence_more: std::mem::take(&mut self.evidence_more),
+            people: std::mem::take(&mut self.people),
             ..*self
         };
-        let mut finding = totals.finish(day, key, versions);
+        let mut finding = totals.finish(day, key, versions, judge);
         let now = Told { up: finding.bytes_up, down: finding.bytes_down, flows: finding.flows };
         finding.bytes_up -= self.told.up.min(now.up);
         finding.bytes_down -= self.told.down.min(now.down);
@@ -823,16 +883,18 @@ impl FindingTotals {
         self.evidence.truncate(EVIDENCE_MAX);
     }
 
-    fn finish(mut self, day: u32, key: &Text, versions: &Versions) -> Finding {
+    fn finish(mut self, day: u32, key: &Text, versions: &Versions, judge: &dyn Refine) -> Finding {
         self.trim();
+        self.name();
         // A used service is told by the hosts that it was used through; scripts and pictures
         // beside them say nothing of what went there.
         let (up, down, flows) =
             if self.level.counts() || self.core.2 > 0 { self.core } else { self.beside };
         let actor = self.actor;
         let told = finding::tell(&self.hit, &self.ruling, self.level, self.class, up);
+        let noon = Timestamp((u64::from(day) * 86_400 + 43_200).saturating_mul(Timestamp::SECOND));
         Finding {
-            id: finding::id(&actor, &self.hit.service, day, key),
+            id: finding::id(&judge.shown(&actor, noon), &self.hit.service, day, key),
             actor,
             service: self.hit.service.clone(),
             day,
@@ -858,6 +920,7 @@ impl FindingTotals {
             last_seen: self.last,
             evidence: self.evidence.into_iter().map(|(_, e)| e).collect(),
             evidence_more: self.evidence_more,
+            people: self.people,
         }
     }
 }
@@ -925,6 +988,12 @@ fn coverage(rows: Vec<(&'static str, Option<&'static str>, u64)>) -> Vec<Coverag
     by_name.into_iter().map(row).collect()
 }
 
+/// Presence of everybody, merged.
+fn sessions(spans: BTreeMap<SpanKey, Vec<Grown<SessionSpan>>>) -> Vec<SessionSpan> {
+    let rows = spans.into_values().map(|spans| spans.into_iter().map(|grown| grown.row).collect());
+    rows.flat_map(merge_spans).collect()
+}
+
 /// Merges presence with gaps below a session's; level and verdict are the strongest within.
 fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
     spans.sort_by_key(|s| (s.start, s.end));
@@ -945,7 +1014,7 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
 /// The largest destinations of each day, and one row for the rest.
 fn destinations(
     by_name: HashMap<(u32, Text), u32, RandomState>,
-    mut counted: Vec<Destination>,
+    counted: &mut [Destination],
     lumped: &BTreeMap<u32, Destination>,
 ) -> Vec<DestinationDay> {
     let mut days: BTreeMap<u32, Vec<(Text, Destination)>> = BTreeMap::new();

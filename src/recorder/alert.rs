@@ -358,6 +358,15 @@ pub struct Event {
     /// Name that the client gave itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub src_host: Option<String>,
+    /// Person at the device, if one is known, or a pseudonym.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What ties the person to the device, or why nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_basis: Option<String>,
+    /// Department of the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
     /// Server address of the first evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dst_ip: Option<String>,
@@ -498,6 +507,9 @@ impl Event {
             src_port: first.map(|e| e.client.port),
             src_mac: who.mac,
             src_host: who.host,
+            user: who.user,
+            user_basis: who.user_basis,
+            department: who.department,
             dst_ip: first.map(|e| e.server.addr.to_string()),
             dst_port: first.map(|e| e.server.port),
             transport: first.map(EvidenceItem::transport_text),

@@ -6,16 +6,16 @@
 //! [`super::aggregate`].
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Place, Seen, Versions};
+use super::aggregate::{Aggregate, Judged, Place, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
-use super::identity::{Bindings, Source};
+use super::identity::{Known, Source, Tracker};
 use super::judge::{Carrier, Volume};
 use super::ledger::LedgerKey;
 use super::names::{Asker, Belief, Names};
@@ -23,16 +23,16 @@ use super::policy::{Asked, Policy, Ruling};
 use super::quic_ids::QuicIds;
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
-use super::store::rows::{Actor, InputRows, OpenFlow, Text};
+use super::store::rows::{Actor, IdentityRows, InputRows, OpenFlow, Text};
 use super::words::{ClientClass, EvidenceKind};
 use crate::observation::{
     Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, TextId,
     merged,
 };
 use crate::types::{Realm, Timestamp};
-use crate::watcher::protocol::HelloTransport;
 use crate::watcher::protocol::grammar::Api;
 use crate::watcher::protocol::tunnel::Tunnel;
+use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource};
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
@@ -65,17 +65,80 @@ pub struct Rulebook {
     pub network: Arc<Network>,
     /// Decisions.
     pub policy: Arc<Policy>,
+    /// Who is who, beside what the wire says.
+    pub known: Arc<Known>,
     /// Networks whose hosts are ours; empty for the private ranges.
     pub own_networks: Vec<(IpAddr, u8)>,
     /// Upload that makes a use `bulk`, in bytes a flow.
     pub bulk_bytes: u64,
 }
 
+impl Rulebook {
+    /// What the policy says of this use by this actor.
+    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
+        let user = actor.who.one().map(|claim| &**claim.user.name());
+        self.policy.rule(&Asked {
+            service: &hit.service,
+            category: &hit.category,
+            vendor: &hit.vendor,
+            tenant: hit.tenant.as_deref(),
+            actor,
+            user,
+            groups: user.map_or(&[], |user| self.known.groups(user)),
+            at,
+        })
+    }
+
+    /// The actor as names of findings are made of it.
+    fn shown(&self, actor: &Arc<Actor>, at: Timestamp) -> Arc<Actor> {
+        self.known.veil.for_id(at).actor(actor)
+    }
+}
+
+/// What is known once a world is over: rows are judged anew by it.
+struct Hindsight<'a> {
+    rules: &'a Rulebook,
+    who: &'a Tracker,
+}
+
+impl Refine for Hindsight<'_> {
+    fn actor(&self, actor: &Arc<Actor>, first: Timestamp, last: Timestamp) -> Arc<Actor> {
+        self.who.refined(actor, first, last)
+    }
+
+    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
+        self.rules.ruling(hit, actor, at)
+    }
+
+    fn shown(&self, actor: &Arc<Actor>, at: Timestamp) -> Arc<Actor> {
+        self.rules.shown(actor, at)
+    }
+}
+
+/// Live: rows are told as they stand.
+struct AtTheTime<'a> {
+    rules: &'a Rulebook,
+}
+
+impl Refine for AtTheTime<'_> {
+    fn actor(&self, actor: &Arc<Actor>, _: Timestamp, _: Timestamp) -> Arc<Actor> {
+        actor.clone()
+    }
+
+    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
+        self.rules.ruling(hit, actor, at)
+    }
+
+    fn shown(&self, actor: &Arc<Actor>, at: Timestamp) -> Arc<Actor> {
+        self.rules.shown(actor, at)
+    }
+}
+
 /// Everything remembered of one world.
 #[derive(Default)]
 struct World {
     names: Names,
-    bindings: Bindings,
+    who: Tracker,
     flows: HashMap<u64, MatchedFlow, RandomState>,
     candidates: HashMap<u64, Text, RandomState>,
     aggregate: Aggregate,
@@ -115,8 +178,9 @@ impl Hosts {
 }
 
 impl World {
-    fn new(number: u32) -> Self {
-        Self { aggregate: Aggregate::new(number), ..Self::default() }
+    fn new(number: u32, rules: &Rulebook) -> Self {
+        let who = Tracker::new(rules.known.clone());
+        Self { aggregate: Aggregate::new(number), who, ..Self::default() }
     }
 
     /// Notes a client whose names something hides; each once.
@@ -151,11 +215,12 @@ impl Desk {
             policy: rules.policy.version().clone(),
             signatures: Text::from(rules.catalogue.version()),
         };
+        let world = World::new(1, &rules);
         Self {
             rules,
             versions,
             texts: Vec::new(),
-            world: World::new(1),
+            world,
             worlds: 1,
             captures: Vec::new(),
             ledger: None,
@@ -172,6 +237,11 @@ impl Desk {
     /// Keeps a ledger of all destinations under this key.
     pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
         self.ledger = key;
+    }
+
+    /// Who was who in earlier inputs, by what the store remembers.
+    pub fn remember(&mut self, rows: &IdentityRows, until: Timestamp) {
+        self.world.who.remember(rows, until);
     }
 
     /// Tells the names of inputs, by index.
@@ -230,18 +300,23 @@ impl Desk {
     /// The world is over: its rows by input.
     pub fn finish(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
         self.worlds += 1;
-        let mut world = std::mem::replace(&mut self.world, World::new(self.worlds));
+        let fresh = World::new(self.worlds, &self.rules);
+        let mut world = std::mem::replace(&mut self.world, fresh);
         let mut left: Vec<_> = world.flows.drain().collect();
         left.sort_by_key(|(id, _)| *id);
         for (_, flow) in left {
             self.close(&mut world, &flow);
         }
-        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        let dropped = world.names.dropped + world.who.dropped() + world.flows_full;
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
         let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
-        world.aggregate.finish(&self.versions, key_of, ledger)
+        let judge = Hindsight { rules: &self.rules, who: &world.who };
+        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of, ledger);
+        attach(&mut rows, world.who.rows());
+        self.rules.known.veil_rows(&mut rows, world.who.names());
+        rows
     }
 
     /// Live: a use was seen that no rows were made of yet.
@@ -268,25 +343,44 @@ impl Desk {
             }
         }
         world.flows = flows;
+        let rows = self.known_by_now(&mut world, key_of, now, whole);
         self.world = world;
-        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
-        self.world.aggregate.grown(&self.versions, key_of, now, whole, ledger)
+        rows
     }
 
     /// Live: the last rows; every flow is closed.
     pub fn finish_live(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
         self.worlds += 1;
-        let mut world = std::mem::replace(&mut self.world, World::new(self.worlds));
+        let fresh = World::new(self.worlds, &self.rules);
+        let mut world = std::mem::replace(&mut self.world, fresh);
         let flows = std::mem::take(&mut world.flows);
         for flow in flows.values() {
             self.close(&mut world, flow);
         }
-        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        let dropped = world.names.dropped + world.who.dropped() + world.flows_full;
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
+        self.known_by_now(&mut world, key_of, Timestamp(u64::MAX), true)
+    }
+
+    /// Live: rows under who it was as far as was known when a flow began: what the store has
+    /// already stays as it was told.
+    fn known_by_now(
+        &self,
+        world: &mut World,
+        key_of: impl Fn(u16) -> Text,
+        now: Timestamp,
+        whole: bool,
+    ) -> Vec<(u16, InputRows)> {
         let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
-        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true, ledger)
+        let judge = AtTheTime { rules: &self.rules };
+        let mut rows = world.aggregate.grown(&self.versions, &judge, key_of, now, whole, ledger);
+        if whole {
+            attach(&mut rows, world.who.grown());
+        }
+        self.rules.known.veil_rows(&mut rows, world.who.names());
+        rows
     }
 
     /// Live: the watchers began anew and know none of the open flows: they end here.
@@ -314,6 +408,7 @@ impl Desk {
                 None => self.close(&mut world, &flow),
             }
         }
+        world.who.know(rules.known.clone());
         self.world = world;
         for texts in &mut self.texts {
             texts.forget();
@@ -327,7 +422,7 @@ impl Desk {
 
     /// Live: who has which address now, for views.
     pub fn directory(&mut self, directory: Arc<super::identity::Directory>) {
-        self.world.bindings.publish(directory);
+        self.world.who.tell(directory);
     }
 
     /// Flows open under a name of the catalogue.
@@ -336,6 +431,7 @@ impl Desk {
     }
 
     fn observation(&mut self, o: &Observation, texts: &Texts) {
+        self.world.who.advance(o.time, o.input);
         match &o.fact {
             Fact::Delta(delta) => self.delta(o, delta, texts),
             Fact::Hello(hello) => self.hello(o, hello, texts),
@@ -345,19 +441,19 @@ impl Desk {
             Fact::DnsQuery { name, id, rtype } => {
                 let Some(text) = texts.text(*name) else { return };
                 let client = o.flow.client;
-                let asker = self.world.bindings.asker(o.flow.realm, client.addr);
+                let asker = self.world.who.asker(o.flow.realm, client.addr, o.time);
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
-                let hit = self.known(texts, *name).and_then(|n| n.said.hit.as_deref());
+                let hit = self.known(texts, *name).and_then(|n| n.said.hit.clone());
                 if let Some(hit) = hit {
-                    self.looked_up(o, hit);
+                    self.looked_up(o, &hit);
                 }
             }
             Fact::DnsAddress { name, addr, ttl_s, id } => {
                 let Some(text) = texts.text(*name) else { return };
                 let client = o.flow.client;
-                let asker = self.world.bindings.asker(o.flow.realm, client.addr);
+                let asker = self.world.who.asker(o.flow.realm, client.addr, o.time);
                 self.world.names.answer(
                     o.flow.realm,
                     asker,
@@ -392,29 +488,58 @@ impl Desk {
             }
             Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
             Fact::Neighbor { mac, .. } => {
-                self.world.bindings.bind(o.flow.realm, o.flow.client.addr, *mac, Source::Neighbor);
+                let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+                self.world.who.bind(realm, addr, *mac, Source::Neighbor, o.time, 0, o.input);
+            }
+            Fact::Session(session) => {
+                let user = texts.str(session.user);
+                self.world.who.session(&o.flow, session, user, o.time, o.input);
+            }
+            Fact::LocalName { announced: true, name, addr, .. } => {
+                let own = addr.is_none_or(|addr| addr == o.flow.client.addr);
+                if let Some(name) = texts.text(*name).filter(|_| own) {
+                    self.local_name(o, name);
+                }
+            }
+            Fact::Account { source, user, .. } => {
+                let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+                let source = account_source(*source);
+                self.world.who.account(realm, addr, source, texts.str(*user), o.time, o.input);
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
             | Fact::DnsResponse { .. }
             | Fact::LocalName { .. }
             | Fact::SocksTarget { .. }
-            | Fact::ProxySource(_)
-            | Fact::Account { .. } => {}
+            | Fact::ProxySource(_) => {}
         }
     }
 
     fn dhcp(&mut self, o: &Observation, dhcp: &Dhcp, texts: &Texts) {
         // RFC 2132 §9.6: 5 is ACK, 7 RELEASE; RFC 8415 §7.3: 7 is REPLY, 8 RELEASE.
         let (granted, released) = if dhcp.version == 4 { (5, 7) } else { (7, 8) };
+        let (realm, at, who) = (o.flow.realm, o.time, &mut self.world.who);
         if let Some(name) = texts.text(dhcp.host_name).or_else(|| texts.text(dhcp.fqdn)) {
-            self.world.bindings.call(dhcp.mac, name);
+            who.call(realm, dhcp.mac, name, Source::Dhcp, at, o.input);
+        }
+        if let Some(class) = texts.text(dhcp.vendor_class).filter(|_| dhcp.from_client) {
+            who.runs(realm, dhcp.mac, class, at, o.input);
         }
         let Some(addr) = dhcp.addr else { return };
         if dhcp.message == granted && !dhcp.from_client {
-            self.world.bindings.bind(o.flow.realm, addr, dhcp.mac, Source::Dhcp);
+            who.bind(realm, addr, dhcp.mac, Source::Dhcp, at, dhcp.lease_s, o.input);
         } else if dhcp.message == released && dhcp.from_client {
-            self.world.bindings.release(o.flow.realm, addr);
+            who.release(realm, addr, at);
+        }
+    }
+
+    /// A device says what it is called. Browsers announce random names to find one another.
+    fn local_name(&mut self, o: &Observation, name: &Text) {
+        let plain = name.strip_suffix(".local").unwrap_or(name);
+        let random = plain.len() == 36 && plain.bytes().filter(|b| *b == b'-').count() == 4;
+        if !random {
+            let (realm, addr, name) = (o.flow.realm, o.flow.client.addr, Text::from(plain));
+            self.world.who.call_address(realm, addr, &name, Source::Announced, o.time, o.input);
         }
     }
 
@@ -435,32 +560,19 @@ impl Desk {
         !self.ours(flow.client.addr) && self.ours(flow.server.addr)
     }
 
-    fn ruling(&self, hit: &Hit, actor: &Actor, at: Timestamp) -> Ruling {
-        self.rules.policy.rule(&Asked {
-            service: &hit.service,
-            category: &hit.category,
-            vendor: &hit.vendor,
-            tenant: hit.tenant.as_deref(),
-            actor,
-            user: None,
-            groups: &[],
-            at,
-        })
-    }
-
-    fn looked_up(&mut self, o: &Observation, hit: &Hit) {
+    fn looked_up(&mut self, o: &Observation, hit: &Arc<Hit>) {
         if self.inbound(&o.flow) {
             return;
         }
-        let actor = self.world.bindings.actor(o.flow.realm, o.flow.client.addr);
-        let ruling = self.ruling(hit, &actor, o.time);
+        let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, o.time);
+        let ruling = self.rules.ruling(hit, &actor, o.time);
         self.world.aggregate.looked_up(o.input, &actor, hit, &ruling, &self.versions, o.time);
     }
 
     fn hello(&mut self, o: &Observation, hello: &Hello, texts: &Texts) {
         let name = self.known(texts, hello.name);
         let world = &mut self.world;
-        world.bindings.bind(o.flow.realm, o.flow.client.addr, hello.mac, Source::Frame);
+        world.who.frame(o.flow.realm, o.flow.client.addr, hello.mac, hello.ttl, o.time, o.input);
         world.aggregate.cover(o.input, "hellos", None, 1);
         if name.is_none() {
             world.aggregate.cover(o.input, "hellos_without_name", Some("hellos"), 1);
@@ -492,7 +604,7 @@ impl Desk {
         };
         let evidence = Text::from(evidence);
         let ja4 = texts.text(hello.ja4).cloned();
-        if let Some(flow) = self.matched(o, hit, name.clone(), kind, false) {
+        if let Some(flow) = self.matched(o, hit, name.clone(), kind, false, o.time) {
             flow.class = class;
             flow.class_evidence = evidence;
             flow.ja4 = ja4;
@@ -507,7 +619,7 @@ impl Desk {
             Some(hider) => (Text::from(hider.name.as_str()), hider.kind),
             None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name) => {
                 // A browser that named a host so would have asked for its address.
-                let asker = world.bindings.asker(o.flow.realm, o.flow.client.addr);
+                let asker = world.who.asker(o.flow.realm, o.flow.client.addr, o.time);
                 if world.names.name(o.flow.realm, asker, o.flow.server.addr, o.time).is_some() {
                     return;
                 }
@@ -529,7 +641,20 @@ impl Desk {
     }
 
     fn http(&mut self, o: &Observation, http: &Http, texts: &Texts) {
-        self.world.bindings.bind(o.flow.realm, o.flow.client.addr, http.mac, Source::Frame);
+        let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+        self.world.who.frame(realm, addr, http.mac, http.ttl, o.time, o.input);
+        self.world.who.agent(realm, addr, texts.str(http.user_agent), o.time, o.input);
+        if matches!(http.source, HostSource::Connect | HostSource::AbsoluteUri) {
+            self.world.who.proxy(realm, o.flow.server.addr);
+            // Logins at a proxy are people's; those at any other server may be anything.
+            let user = texts.str(http.user);
+            self.world.who.account(realm, addr, Source::Basic, user, o.time, o.input);
+        }
+        let behind = http.forwarded.filter(|_| self.world.who.trusts(addr));
+        if let Some(behind) = behind {
+            let user = texts.str(http.vouched);
+            self.world.who.account(realm, behind, Source::Proxy, user, o.time, o.input);
+        }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
         if let Some(name) = texts.text(http.host) {
             // Clear text has no ALPN: nothing here looks like Tor.
@@ -551,7 +676,7 @@ impl Desk {
         let (class, evidence) = self.rules.clients.class_of("", agent, "", false, false, http.sdk);
         let evidence = Text::from(evidence);
         let unseen = http.prefetch || http.embedded;
-        if let Some(flow) = self.matched(o, hit, name, kind, false) {
+        if let Some(flow) = self.matched(o, hit, name, kind, false, o.time) {
             if class != ClientClass::Unknown {
                 flow.class = class;
                 flow.class_evidence = evidence;
@@ -559,6 +684,12 @@ impl Desk {
             let [requests, unseen_requests] = &mut flow.requests;
             *requests += 1;
             *unseen_requests += u64::from(unseen);
+        }
+        if let Some(behind) = behind {
+            let actor = self.world.who.actor(realm, behind, o.time);
+            if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
+                flow.actor = actor;
+            }
         }
     }
 
@@ -578,7 +709,8 @@ impl Desk {
         }
     }
 
-    /// The flow under this name, begun if need be; a flow under another name is closed first.
+    /// The flow under this name, begun at `at` if need be; a flow under another name is closed
+    /// first.
     fn matched(
         &mut self,
         o: &Observation,
@@ -586,6 +718,7 @@ impl Desk {
         name: Text,
         kind: EvidenceKind,
         doubtful: bool,
+        at: Timestamp,
     ) -> Option<&mut MatchedFlow> {
         let other = self.world.flows.get(&o.flow.id).is_some_and(|f| f.name != name);
         if other {
@@ -596,7 +729,7 @@ impl Desk {
                 self.world.flows_full += 1;
                 return None;
             }
-            let actor = self.world.bindings.actor(o.flow.realm, o.flow.client.addr);
+            let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, at);
             let flow = MatchedFlow {
                 hit,
                 name,
@@ -706,7 +839,7 @@ impl Desk {
         }
         let (realm, client) = (o.flow.realm, o.flow.client.addr);
         let found = if self.world.names.may_name(o.flow.server.addr) {
-            let asker = self.world.bindings.asker(realm, client);
+            let asker = self.world.who.asker(realm, client, delta.first);
             let told = |who| self.world.names.name(realm, who, o.flow.server.addr, delta.first);
             // The device may have become known only after it asked.
             let likely = told(asker).filter(|(_, belief)| *belief == Belief::Likely);
@@ -793,7 +926,7 @@ impl Desk {
         last: bool,
     ) {
         let bulk = self.rules.bulk_bytes;
-        let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
+        let Some(flow) = self.matched(o, hit, name, kind, doubtful, delta.first) else { return };
         flow.add(o.input, delta);
         let urgent = !flow.told && flow.level(bulk).counts();
         self.urgent |= urgent;
@@ -816,7 +949,7 @@ impl Desk {
         let Some(first) = flow.parts.first() else { return };
         let judged = Judged {
             level: flow.level(self.rules.bulk_bytes),
-            ruling: self.ruling(&flow.hit, &flow.actor, first.first),
+            ruling: self.rules.ruling(&flow.hit, &flow.actor, first.first),
         };
         let capture = self.captures.get(usize::from(first.input)).cloned();
         let capture = capture.unwrap_or_else(|| Text::from(""));
@@ -885,7 +1018,7 @@ impl Desk {
                 self.rules.own_networks.iter().any(|(net, bits)| within(client, *net, *bits))
             };
             if ours {
-                let actor = world.bindings.actor(o.flow.realm, client);
+                let actor = world.who.actor(o.flow.realm, client, delta.first);
                 world.aggregate.hidden(o.input, actor, by, kind, delta);
             }
             if last {
@@ -921,6 +1054,16 @@ impl Desk {
     }
 }
 
+/// Puts what is known of who is who beside the other rows of its input.
+fn attach(rows: &mut Vec<(u16, InputRows)>, mut identity: BTreeMap<u16, IdentityRows>) {
+    for (input, rows) in rows.iter_mut() {
+        rows.identity = identity.remove(input).unwrap_or_default();
+    }
+    for (input, identity) in identity {
+        rows.push((input, InputRows { identity, ..InputRows::default() }));
+    }
+}
+
 /// The row of a flow that needs no name, or can have none.
 fn own_row(flow: &FlowRef, state: FlowState) -> Option<&'static str> {
     match (flow.protocol, flow.server.port) {
@@ -929,6 +1072,17 @@ fn own_row(flow: &FlowRef, state: FlowState) -> Option<&'static str> {
         (ESP | AH, _) => Some("flows_in_tunnels"),
         _ if state.tunnel().is_some() => Some("flows_in_tunnels"),
         _ => None,
+    }
+}
+
+fn account_source(source: AccountSource) -> Source {
+    match source {
+        AccountSource::Kerberos => Source::Kerberos,
+        AccountSource::KerberosRequest => Source::KerberosRequest,
+        AccountSource::Ntlm => Source::Ntlm,
+        AccountSource::Radius => Source::Radius,
+        AccountSource::Ldap => Source::Ldap,
+        AccountSource::HttpBasic => Source::Basic,
     }
 }
 
@@ -1003,7 +1157,6 @@ fn carrier_of(kind: EvidenceKind, flow: &FlowRef) -> Carrier {
 }
 
 fn http_source(http: &Http) -> NameSource {
-    use crate::watcher::protocol::HostSource;
     match http.source {
         HostSource::Host | HostSource::AbsoluteUri => NameSource::HttpHost,
         HostSource::Connect => NameSource::Connect,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use shadowtap::recorder::finding;
 use shadowtap::recorder::hits::Hit;
+use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::policy::Ruling;
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::recorder::store::rows::{
@@ -82,6 +83,7 @@ pub fn device(n: u64) -> Arc<Actor> {
         addr: [10, a.wrapping_add(1), b, c].into(),
         mac: Some(MacAddr([2, 0, 0, a, b, c])),
         host_name: (n % 9 != 0).then(|| Text::from(format!("{name}-laptop-{n}"))),
+        who: Person::Unknown,
     })
 }
 
@@ -226,6 +228,7 @@ pub fn put(
         flows: 2,
         first_seen: first,
         last_seen: last,
+        people: Vec::new(),
         evidence: vec![EvidenceItem {
             time: first,
             community_id: "1:made".into(),

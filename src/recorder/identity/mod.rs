@@ -1,175 +1,252 @@
-//! Who has an address: MAC and device name, at a time.
+//! Who has an address: the device, and the person at it, at a time.
 //!
-//! In: ARP, NDP and DHCP facts in the order of the run. Out: an [`Actor`] for an address now.
-//! Never: takes the MAC of a router for that of the hosts behind it; decides by wall clock.
-//! Limits: [`ADDRESSES_MAX`], [`DEVICES_MAX`]; the older half goes first, and is counted.
+//! In: DHCP, ARP, NDP, names on the link, logons, and what inventories know, in the order of the
+//! run. Out: an [`crate::recorder::store::rows::Actor`] for an address at a time.
+//! Never: takes the MAC of a router for that of the hosts behind it; names one person where many
+//! share an address; decides by wall clock.
+//! Limits: those of [`bindings`], [`devices`] and [`people`]; what they forget is counted.
+//!
+//! What is observed comes before what is assigned, and of observations the one with the better
+//! source: the order of the variants of [`Source`]. What loses is shown by `whois`.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+pub mod bindings;
+pub mod devices;
+pub mod directory;
+pub mod inventory;
+pub mod known;
+pub mod leases;
+pub mod logons;
+pub mod people;
+pub mod shared;
+pub mod subject;
+mod tracker;
+pub mod whois;
+
+pub use directory::Directory;
+pub use known::{Known, Settings};
+pub use subject::{Kind, Mode, Subject, Veil};
+pub use tracker::{Resolved, Tracker};
+
 use std::sync::Arc;
 
-use dashmap::DashMap;
-use rapidhash::fast::RandomState;
+use crate::recorder::store::rows::Text;
 
-use crate::recorder::names::Asker;
-use crate::recorder::store::rows::{Actor, Text};
-use crate::types::{MacAddr, Realm};
-
-/// Addresses in the younger of two generations.
-pub const ADDRESSES_MAX: usize = 250_000;
-
-/// Devices by MAC.
-pub const DEVICES_MAX: usize = 100_000;
-
-/// Addresses of one family seen in frames of one MAC from which on it is taken for a router:
-/// hosts have one or two, and some privacy addresses in IPv6.
-const ROUTER_ADDRESSES: usize = 5;
-
-/// Where a binding came from, most trusted first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Who said so, most trusted first within what it speaks of: devices, names, persons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
-    /// A DHCP server granted the lease.
+    /// A DHCP server granted the lease, on the wire.
     Dhcp,
+    /// RADIUS accounting: the network access server gave the address.
+    Radius,
+    /// Lease file of a DHCP server.
+    LeaseFile,
     /// ARP or neighbour discovery.
     Neighbor,
-    /// The MAC in the client's own frames.
+    /// The MAC in the client's own frames, unrouted.
     Frame,
+    /// Announced on the local link: mDNS, LLMNR, `NetBIOS`.
+    Announced,
+    /// A user agent or vendor class.
+    Agent,
+    /// Logon event of a system or service: Windows, VPN, 802.1X, identity provider.
+    Logon,
+    /// Kerberos ticket that a KDC granted.
+    Kerberos,
+    /// Proxy that authenticated the user and says so.
+    Proxy,
+    /// NTLM.
+    Ntlm,
+    /// Login in clear: HTTP Basic.
+    Basic,
+    /// LDAP bind.
+    Ldap,
+    /// Ticket asked for, not seen granted.
+    KerberosRequest,
+    /// Inventory or directory export.
+    Inventory,
+    /// Configuration.
+    Configured,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Binding {
-    mac: MacAddr,
-    source: Source,
+impl Source {
+    /// Every source, in order.
+    pub const ALL: [Source; 16] = [
+        Source::Dhcp,
+        Source::Radius,
+        Source::LeaseFile,
+        Source::Neighbor,
+        Source::Frame,
+        Source::Announced,
+        Source::Agent,
+        Source::Logon,
+        Source::Kerberos,
+        Source::Proxy,
+        Source::Ntlm,
+        Source::Basic,
+        Source::Ldap,
+        Source::KerberosRequest,
+        Source::Inventory,
+        Source::Configured,
+    ];
+
+    /// Word of outputs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Source::Dhcp => "dhcp",
+            Source::Radius => "radius",
+            Source::LeaseFile => "lease-file",
+            Source::Neighbor => "neighbor",
+            Source::Frame => "frame",
+            Source::Announced => "announced",
+            Source::Agent => "agent",
+            Source::Logon => "logon-event",
+            Source::Kerberos => "kerberos",
+            Source::Proxy => "proxy",
+            Source::Ntlm => "ntlm",
+            Source::Basic => "http-basic",
+            Source::Ldap => "ldap",
+            Source::KerberosRequest => "kerberos-request",
+            Source::Inventory => "inventory",
+            Source::Configured => "configured",
+        }
+    }
+
+    /// The number that stands in the store.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The source of that number.
+    pub fn from_number(number: u8) -> Option<Source> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// How far it can be believed, in percent: who could have said it falsely. A lease is given
+    /// by a server, a frame is sent by whoever likes; a directory was right when it was exported.
+    pub fn confidence(self) -> u8 {
+        match self {
+            Source::Dhcp | Source::Radius | Source::Logon | Source::Configured => 95,
+            Source::LeaseFile | Source::Kerberos => 90,
+            Source::Neighbor | Source::Proxy => 85,
+            Source::Frame | Source::Ntlm => 75,
+            Source::Inventory => 70,
+            Source::Basic | Source::Ldap => 60,
+            Source::Announced | Source::KerberosRequest => 50,
+            Source::Agent => 40,
+        }
+    }
 }
 
-/// Who has which address, for views: written by the recorder, read beside it, and never asked for
-/// anything that a result depends on.
-#[derive(Debug, Default)]
-pub struct Directory {
-    by_address: DashMap<(Realm, IpAddr), Arc<Actor>, RandomState>,
+/// What ties a person to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Relation {
+    /// Seen to log on there, at that time.
+    LoggedOn,
+    /// The device is assigned to the person.
+    Primary,
 }
 
-impl Directory {
-    /// Whoever has the address.
-    pub fn actor(&self, realm: Realm, addr: IpAddr) -> Option<Arc<Actor>> {
-        self.by_address.get(&(realm, addr)).map(|a| a.clone())
+impl Relation {
+    /// Word of outputs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Relation::LoggedOn => "logged on",
+            Relation::Primary => "primary user",
+        }
     }
 
-    /// Addresses known.
-    pub fn len(&self) -> usize {
-        self.by_address.len()
+    /// The number that stands in the store.
+    pub fn number(self) -> u8 {
+        self as u8
     }
 
-    /// `true` if none is known.
-    pub fn is_empty(&self) -> bool {
-        self.by_address.is_empty()
+    /// The relation of that number.
+    pub fn from_number(number: u8) -> Option<Relation> {
+        [Relation::LoggedOn, Relation::Primary].get(usize::from(number)).copied()
     }
 }
 
-/// Bindings in force.
-#[derive(Debug, Default)]
-pub struct Bindings {
-    /// Where views read.
-    directory: Option<Arc<Directory>>,
-    young: HashMap<(Realm, IpAddr), Binding, RandomState>,
-    old: HashMap<(Realm, IpAddr), Binding, RandomState>,
-    names: HashMap<MacAddr, Text, RandomState>,
-    /// Addresses in frames of a MAC: past [`ROUTER_ADDRESSES`] it is a router.
-    seen_with: HashMap<MacAddr, Vec<IpAddr>, RandomState>,
-    actors: HashMap<(Realm, IpAddr, Option<MacAddr>), Arc<Actor>, RandomState>,
-    /// Generations dropped because a cap was met.
-    pub dropped: u64,
+/// Why an address stands for many people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Many {
+    /// Configuration says so.
+    Configured,
+    /// It forwards for others: what leaves it has passed a router already.
+    Nat,
+    /// Clients ask it to fetch for them.
+    Proxy,
+    /// Several operating systems at once.
+    Systems,
+    /// Several people at once.
+    Users,
 }
 
-impl Bindings {
-    /// From now on, views read here who has which address.
-    pub fn publish(&mut self, directory: Arc<Directory>) {
-        self.directory = Some(directory);
+impl Many {
+    /// Every reason.
+    pub const ALL: [Many; 5] =
+        [Many::Configured, Many::Nat, Many::Proxy, Many::Systems, Many::Users];
+
+    /// Word of outputs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Many::Configured => "configured as shared",
+            Many::Nat => "forwards for others (NAT, containers)",
+            Many::Proxy => "proxy",
+            Many::Systems => "several operating systems",
+            Many::Users => "several users at once",
+        }
     }
 
-    /// From now on, `addr` belongs to `mac`.
-    pub fn bind(&mut self, realm: Realm, addr: IpAddr, mac: MacAddr, source: Source) {
-        if mac.is_zero() || mac.is_group() || addr.is_unspecified() || addr.is_multicast() {
-            return;
-        }
-        if source == Source::Frame && self.routes(mac, addr) {
-            return;
-        }
-        if let Some(known) = self.binding(realm, addr)
-            && (known.mac == mac || (source == Source::Frame && known.source < source))
-        {
-            return;
-        }
-        if self.young.len() >= ADDRESSES_MAX {
-            self.old = std::mem::take(&mut self.young);
-            self.dropped = self.dropped.saturating_add(1);
-        }
-        self.young.insert((realm, addr), Binding { mac, source });
+    /// The number that stands in the store.
+    pub fn number(self) -> u8 {
+        self as u8
     }
 
-    /// A lease ended: the address is free for others.
-    pub fn release(&mut self, realm: Realm, addr: IpAddr) {
-        self.young.remove(&(realm, addr));
-        self.old.remove(&(realm, addr));
+    /// The reason of that number.
+    pub fn from_number(number: u8) -> Option<Many> {
+        Self::ALL.get(usize::from(number)).copied()
     }
+}
 
-    /// The device calls itself `name`.
-    pub fn call(&mut self, mac: MacAddr, name: &Text) {
-        if mac.is_zero() || name.is_empty() || self.names.get(&mac).is_some_and(|n| n == name) {
-            return;
-        }
-        if self.names.len() >= DEVICES_MAX {
-            self.names.clear();
-            self.dropped = self.dropped.saturating_add(1);
-        }
-        self.names.insert(mac, name.clone());
-        self.actors.retain(|(_, _, m), _| *m != Some(mac));
+/// A person, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    /// Login.
+    pub user: Subject,
+    /// Assigned or observed.
+    pub relation: Relation,
+    /// Who said so.
+    pub source: Source,
+    /// Department, if a directory says so; no name of a person.
+    pub department: Option<Text>,
+}
+
+impl Claim {
+    /// The same about somebody under another name.
+    pub fn under(&self, user: Subject) -> Arc<Claim> {
+        Arc::new(Claim { user, ..self.clone() })
     }
+}
 
-    /// Who has `addr` now.
-    pub fn actor(&mut self, realm: Realm, addr: IpAddr) -> Arc<Actor> {
-        let mac = self.binding(realm, addr).map(|b| b.mac);
-        let key = (realm, addr, mac);
-        if let Some(actor) = self.actors.get(&key) {
-            return actor.clone();
-        }
-        if self.actors.len() >= ADDRESSES_MAX {
-            self.actors.clear();
-        }
-        let host_name = mac.and_then(|m| self.names.get(&m).cloned());
-        let actor = Arc::new(Actor { realm, addr, mac, host_name });
-        if let Some(directory) = &self.directory {
-            if directory.len() >= ADDRESSES_MAX {
-                directory.by_address.clear();
-            }
-            directory.by_address.insert((realm, addr), actor.clone());
-        }
-        self.actors.insert(key, actor.clone());
-        actor
-    }
+/// Who is at a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Person {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// This one.
+    One(Arc<Claim>),
+    /// More than one: nobody is named.
+    Many(Many),
+}
 
-    /// The device behind `addr`, or the address where no device is known.
-    pub fn asker(&self, realm: Realm, addr: IpAddr) -> Asker {
-        self.binding(realm, addr).map_or(Asker::Address(addr), |b| Asker::Device(b.mac))
-    }
-
-    fn binding(&self, realm: Realm, addr: IpAddr) -> Option<Binding> {
-        let key = (realm, addr);
-        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
-    }
-
-    /// Notes that frames of `mac` carry `addr`; `true` once it is plainly a router.
-    fn routes(&mut self, mac: MacAddr, addr: IpAddr) -> bool {
-        if self.seen_with.len() >= DEVICES_MAX {
-            self.seen_with.clear();
-            self.dropped = self.dropped.saturating_add(1);
+impl Person {
+    /// The one person, if it is one.
+    pub fn one(&self) -> Option<&Claim> {
+        match self {
+            Person::One(claim) => Some(claim),
+            Person::Unknown | Person::Many(_) => None,
         }
-        let addresses = self.seen_with.entry(mac).or_default();
-        if !addresses.contains(&addr) && addresses.len() < ROUTER_ADDRESSES {
-            addresses.push(addr);
-        }
-        let family = |a: &&IpAddr| a.is_ipv4() == addr.is_ipv4();
-        addresses.iter().filter(family).count() >= ROUTER_ADDRESSES
     }
 }
 
@@ -177,36 +254,20 @@ impl Bindings {
 mod tests {
     use super::*;
 
-    const R: Realm = Realm(0);
-
-    fn ip(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
-    }
-
-    fn mac(last: u8) -> MacAddr {
-        MacAddr([2, 0, 0, 0, 0, last])
-    }
-
     #[test]
-    fn an_address_changes_hands() {
-        let mut b = Bindings::default();
-        b.bind(R, ip(9), mac(1), Source::Dhcp);
-        b.call(mac(1), &Text::from("laptop-1"));
-        assert_eq!(b.actor(R, ip(9)).host_name.as_deref(), Some("laptop-1"));
-        b.bind(R, ip(9), mac(2), Source::Dhcp);
-        let now = b.actor(R, ip(9));
-        assert_eq!((now.mac, now.host_name.as_deref()), (Some(mac(2)), None));
-    }
-
-    #[test]
-    fn what_frames_say_does_not_overrule_dhcp_and_a_router_says_nothing() {
-        let mut b = Bindings::default();
-        b.bind(R, ip(1), mac(1), Source::Dhcp);
-        b.bind(R, ip(1), mac(7), Source::Frame);
-        assert_eq!(b.actor(R, ip(1)).mac, Some(mac(1)));
-        for last in 10..40 {
-            b.bind(R, ip(last), mac(7), Source::Frame);
+    fn words_keep_their_numbers() {
+        for source in Source::ALL {
+            assert_eq!(Source::from_number(source.number()), Some(source), "{}", source.code());
         }
-        assert_eq!(b.actor(R, ip(39)).mac, None);
+        for many in Many::ALL {
+            assert_eq!(Many::from_number(many.number()), Some(many), "{}", many.code());
+        }
+        for relation in [Relation::LoggedOn, Relation::Primary] {
+            assert_eq!(Relation::from_number(relation.number()), Some(relation));
+        }
+        for mode in Mode::ALL {
+            assert_eq!(Mode::from_code(mode.code()), Some(mode));
+            assert_eq!(Mode::from_number(mode.number()), Some(mode));
+        }
     }
 }

@@ -4,13 +4,13 @@
 //! Never: tells a finding twice at the same revision; drops what it holds back: all of it stands
 //! in the day's digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{OptionalExtension, params};
 
 use super::Error;
 use super::queries::{evidence_of, finding_at, read_input};
-use super::rows::{Candidate, Finding, InputRow};
+use super::rows::{Candidate, Finding, InputRow, Text};
 use super::sql::Count;
 use super::write::Writer;
 use crate::recorder::alert::{self, Event, Memory, Rule, Rules};
@@ -181,8 +181,12 @@ impl Writer<'_> {
         });
         let Some((lead, others)) = group.split_first_mut() else { return Ok(0) };
         lead.finding.evidence = evidence_of(self.tx, lead.row)?;
-        let mut event = Event::new(input, &lead.finding, &lead.rules, &lead.memory);
-        event.join(others.iter().map(|m| (&m.finding, m.rules.as_slice())));
+        // Alerts wait in the store as they leave it: under the veil.
+        let shown = self.veil.finding(lead.finding.clone());
+        let mut event = Event::new(input, &shown, &lead.rules, &lead.memory);
+        let shown = others.iter().map(|m| self.veil.finding(m.finding.clone()));
+        let shown: Vec<Finding> = shown.collect();
+        event.join(shown.iter().zip(others.iter().map(|m| m.rules.as_slice())));
         let last = lead.finding.last_seen;
         self.post(&event.event_id, last, event.severity, &event)?;
         for one in &group {
@@ -253,18 +257,25 @@ impl Writer<'_> {
             all.query_map([day], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
                 .collect::<Result<Vec<(Option<i64>, Option<String>, String, Option<i64>)>, _>>()?;
         let mut held = Vec::new();
+        let names = match self.veil.is_clear() {
+            true => HashSet::new(),
+            false => super::identity::device_names(self.tx)?,
+        };
         for (finding, host, rules, device) in rows {
             match (finding, host) {
                 (Some(id), _) => {
                     // Withdrawn since: there is nothing to tell.
                     let Some(finding) = finding_at(self.tx, id)? else { continue };
                     held.push(Held::Finding {
-                        finding: Box::new(finding),
+                        finding: Box::new(self.veil.finding(finding)),
                         rules,
                         device: device.unwrap_or(0),
                     });
                 }
-                (None, Some(host)) => held.push(Held::Candidate { host, grammars: rules }),
+                (None, Some(host)) => {
+                    let host = self.veil.host(&Text::from(host), &names).to_string();
+                    held.push(Held::Candidate { host, grammars: rules });
+                }
                 (None, None) => {}
             }
         }

@@ -7,10 +7,12 @@
 //! Source: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>.
 
 mod alerts;
+mod attribute;
 mod decisions;
 mod error;
 mod file;
 mod ledger;
+mod identity;
 mod outbox;
 mod queries;
 mod retention;
@@ -23,6 +25,7 @@ mod write;
 pub use decisions::{Decision, decide};
 pub use error::Error;
 pub use ledger::{Ask, Hunted};
+pub use identity::{DeviceLine, Forgotten, UserLine};
 pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
     Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,
@@ -36,6 +39,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::recorder::alert::Rules;
+use crate::recorder::identity::Veil;
 use crate::recorder::store::rows::{InputRow, InputRows};
 use crate::types::Timestamp;
 
@@ -59,12 +63,15 @@ pub struct Options {
     /// Size of the database file that [`Store::retain`] keeps to by forgetting the oldest detail,
     /// in bytes. A single batch may go up to half as much again, then it is refused.
     pub size_max_bytes: u64,
+    /// How names are stored and leave; `None` leaves a store as it was written last.
+    pub veil: Option<Veil>,
 }
 
 impl Default for Options {
     /// 2 GiB: about a year of an office of some hundred devices, and no surprise on a small disk.
     fn default() -> Self {
-        Self { rules: Rules::default(), retention: Retention::default(), size_max_bytes: 2 << 30 }
+        let (rules, retention) = (Rules::default(), Retention::default());
+        Self { rules, retention, size_max_bytes: 2 << 30, veil: None }
     }
 }
 
@@ -115,7 +122,9 @@ impl Store {
                 return Err(e);
             }
         };
-        Ok(Store { answers: Answers { conn }, lock: Some(lock), options, opened, suspect: false })
+        let veil = veil_of(&conn, options.veil.as_ref())?;
+        let answers = Answers { conn, veil };
+        Ok(Store { answers, lock: Some(lock), options, opened, suspect: false })
     }
 
     /// A store for one run, gone when it is dropped; all else is as with a file.
@@ -127,8 +136,10 @@ impl Store {
         let mut conn = Connection::open_in_memory()?;
         configure(&conn, &options)?;
         schema::migrate(&mut conn, None, schema::MIGRATIONS)?;
-        let opened = Opened::default();
-        Ok(Store { answers: Answers { conn }, lock: None, options, opened, suspect: false })
+        note_mode(&conn, &options)?;
+        let (opened, veil) = (Opened::default(), veil_of(&conn, options.veil.as_ref())?);
+        let answers = Answers { conn, veil };
+        Ok(Store { answers, lock: None, options, opened, suspect: false })
     }
 
     /// What happened at opening.
@@ -168,7 +179,8 @@ impl Store {
     /// If the store cannot be written.
     pub fn flush_alerts(&mut self) -> Result<u64, Error> {
         self.ready()?;
-        let outcome = write::flush(&mut self.answers.conn, &self.options.rules);
+        let Answers { conn, veil } = &mut self.answers;
+        let outcome = write::flush(conn, &self.options.rules, veil);
         self.judge(outcome)
     }
 
@@ -198,7 +210,8 @@ impl Store {
         mode: write::Mode,
     ) -> Result<Committed, Error> {
         self.ready()?;
-        let outcome = write::write(&mut self.answers.conn, &self.options.rules, input, rows, mode);
+        let Answers { conn, veil } = &mut self.answers;
+        let outcome = write::write(conn, &self.options.rules, veil, input, rows, mode);
         self.judge(outcome)
     }
 
@@ -229,6 +242,15 @@ impl Answers {
     /// # Errors
     /// If there is none, it is damaged, no store, or of another schema version.
     pub fn open(path: &Path) -> Result<Answers, Error> {
+        Self::open_under(path, None)
+    }
+
+    /// The same under a veil. Whatever it is, names leave no clearer than the store's own mode
+    /// allows; without its key, under pseudonyms of this reader alone.
+    ///
+    /// # Errors
+    /// As [`Answers::open`].
+    pub fn open_under(path: &Path, veil: Option<&Veil>) -> Result<Answers, Error> {
         require_sqlite()?;
         let at = || path.to_owned();
         std::fs::metadata(path).map_err(|source| Error::File { path: at(), source })?;
@@ -248,8 +270,25 @@ impl Answers {
             }
             Ok((_, (_, found))) if found > known => Err(Error::Newer { path: at(), found, known }),
             Ok((_, (_, found))) if found < known => Err(Error::Older { path: at(), found, known }),
-            Ok((conn, _)) => Ok(Answers { conn }),
+            Ok((conn, _)) => {
+                let veil = veil_of(&conn, veil)?;
+                Ok(Answers { conn, veil })
+            }
         }
+    }
+}
+
+/// How names leave a store.
+fn veil_of(conn: &Connection, asked: Option<&Veil>) -> Result<Veil, Error> {
+    let random = |e: std::io::Error| Error::Value(format!("no random numbers: {e}"));
+    Veil::for_reader(identity::mode(conn)?, asked).map_err(random)
+}
+
+/// Notes in the store under which mode it is written from now on.
+fn note_mode(conn: &Connection, options: &Options) -> Result<(), Error> {
+    match options.veil.as_ref().map(Veil::mode) {
+        None => Ok(()),
+        Some(mode) => identity::set_mode(conn, mode),
     }
 }
 
@@ -325,6 +364,7 @@ fn open_file(path: &Path, options: &Options) -> Result<(Connection, Option<PathB
     }
     configure(&conn, options)?;
     let backup = schema::migrate(&mut conn, Some(path), schema::MIGRATIONS)?;
+    note_mode(&conn, options)?;
     Ok((conn, backup))
 }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Params, Row, named_params, params};
 
 use super::Error;
+use super::identity::{people_of, read_who, who_columns};
 use super::rows::{
-    Actor, DestinationDay, EvidenceItem, Finding, InputRow, OpenFlow, SESSION_GAP, Text,
+    Actor, DestinationDay, EvidenceItem, Finding, InputRow, OpenFlow, PersonUse, SESSION_GAP, Text,
 };
 use super::sql::{Addr, Count, Lines, Mac};
+use crate::recorder::identity::{Person, Veil};
 use crate::recorder::words::{ClientClass, Disposition, Level};
 use crate::types::{Endpoint, Realm, Timestamp};
 
@@ -27,6 +29,8 @@ pub(super) const OF_INPUTS: &str = "(:inputs IS NULL OR input IN
 #[derive(Debug)]
 pub struct Answers {
     pub(super) conn: Connection,
+    /// How names leave.
+    pub(super) veil: Veil,
 }
 
 /// Which part of the store a question is about; the default is all of it.
@@ -265,7 +269,17 @@ impl Answers {
         );
         let (from, to) = scope.span(DAY);
         let values = named_params! { ":inputs": scope.keys()?, ":from": from, ":to": to };
-        self.all(&sql, values, read_finding)
+        let found = self.all(&sql, values, |r| Ok((r.get::<_, Text>(0)?, read_finding(r)?)))?;
+        found.into_iter().map(|(key, finding)| self.peopled(&key, finding)).collect()
+    }
+
+    /// The finding with its persons, under the veil.
+    fn peopled(&self, key: &str, mut finding: Finding) -> Result<Finding, Error> {
+        if let Some(row) = self.row_of(key)? {
+            finding.people = people_of(&self.conn, row)?;
+            finding.actor = of_people(&finding.actor, &finding.people);
+        }
+        Ok(self.veil.finding(finding))
     }
 
     /// A finding that holds, with its evidence.
@@ -276,7 +290,7 @@ impl Answers {
         let Some(row) = self.row_of(id)? else { return Ok(None) };
         let Some(mut finding) = finding_at(&self.conn, row)? else { return Ok(None) };
         finding.evidence = evidence_of(&self.conn, row)?;
-        Ok(Some(finding))
+        Ok(Some(self.veil.finding(finding)))
     }
 
     /// Ids of findings that begin with `prefix`, at most `max` of them, in order.
@@ -297,7 +311,10 @@ impl Answers {
     /// If the store cannot be read.
     pub fn evidence(&self, id: &str) -> Result<Vec<EvidenceItem>, Error> {
         match self.row_of(id)? {
-            Some(row) => evidence_of(&self.conn, row),
+            Some(row) => {
+                let items = evidence_of(&self.conn, row)?.into_iter();
+                Ok(items.map(|item| self.veil.evidence(item)).collect())
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -350,7 +367,8 @@ impl Answers {
     pub fn seen_by(&self, service: &str, scope: &Scope) -> Result<Vec<SeenBy>, Error> {
         let sql = format!(
             "SELECT a.realm, a.addr, a.mac, a.host_name, u.classes, u.disposition, u.level,
-                    u.up, u.down, u.flows, u.first_seen, u.last_seen, u.used_up, u.used_down
+                    u.up, u.down, u.flows, u.first_seen, u.last_seen, u.used_up, u.used_down,
+                    {}
              FROM (SELECT actor, group_concat(DISTINCT client_class) AS classes,
                           min(disposition) AS disposition, max(level) AS level,
                           sum(bytes_up) AS up, sum(bytes_down) AS down, sum(flows) AS flows,
@@ -361,8 +379,9 @@ impl Answers {
                    WHERE service = (SELECT id FROM word WHERE word = :service)
                      AND {OF_INPUTS} AND hour BETWEEN :from AND :to
                    GROUP BY actor) u
-             JOIN actor a ON a.id = u.actor
-             ORDER BY u.up DESC, u.down DESC, a.realm, a.addr, a.mac"
+             JOIN actor a ON a.id = u.actor LEFT JOIN person p ON p.id = a.person
+             ORDER BY u.up DESC, u.down DESC, a.realm, a.addr, a.mac, p.user, a.many",
+            who_columns("a")
         );
         let (from, to) = scope.span(HOUR);
         let values = named_params! {
@@ -376,7 +395,9 @@ impl Answers {
                 .filter_map(|n| n.parse().ok().and_then(ClientClass::from_number))
                 .collect();
             Ok(SeenBy {
-                actor: Arc::new(read_actor(r, 0)?),
+                actor: self
+                    .veil
+                    .actor(&Arc::new(Actor { who: read_who(r, 14)?, ..read_actor(r, 0)? })),
                 client_classes: classes.into_iter().collect(),
                 disposition: r.get(5)?,
                 level: r.get(6)?,
@@ -400,12 +421,13 @@ impl Answers {
         );
         let (from, to) = scope.span(DAY);
         let values = named_params! { ":inputs": scope.keys()?, ":from": from, ":to": to };
+        let names = self.device_names()?;
         self.all(&sql, values, |r| {
             let grammars: String = r.get(1)?;
             let grammars: BTreeSet<&str> = grammars.split(',').filter(|g| !g.is_empty()).collect();
             let devices = r.get::<_, Count>(3)?.0;
             Ok(CandidateLine {
-                host: r.get(0)?,
+                host: self.veil.host(&r.get(0)?, &names),
                 grammars: grammars.into_iter().map(Text::from).collect(),
                 evidence: r.get(2)?,
                 totals: Totals { devices, ..read_volume(r, 4)? },
@@ -425,10 +447,11 @@ impl Answers {
         );
         let (from, to) = scope.span(DAY);
         let values = named_params! { ":inputs": scope.keys()?, ":from": from, ":to": to };
+        let names = self.device_names()?;
         self.all(&sql, values, |r| {
             Ok(DestinationDay {
                 day: r.get(0)?,
-                name: r.get(1)?,
+                name: self.veil.host(&r.get(1)?, &names),
                 bytes_up: r.get::<_, Count>(2)?.0,
                 bytes_down: r.get::<_, Count>(3)?.0,
                 flows: r.get::<_, Count>(4)?.0,
@@ -485,7 +508,7 @@ impl Answers {
         let values = named_params! { ":inputs": scope.keys()?, ":from": from, ":to": to };
         self.all(&sql, values, |r| {
             Ok(HiddenLine {
-                actor: Arc::new(read_actor(r, 0)?),
+                actor: self.veil.actor(&Arc::new(read_actor(r, 0)?)),
                 behind: r.get(4)?,
                 kind: r.get(5)?,
                 totals: read_volume(r, 6)?,
@@ -645,6 +668,14 @@ impl Answers {
         self.all(&sql, values, |r| {
             Ok(Judged { policy_version: r.get(0)?, signature_version: r.get(1)? })
         })
+    }
+
+    /// Names of devices, where they must not leave.
+    fn device_names(&self) -> Result<HashSet<Text>, Error> {
+        if self.veil.is_clear() {
+            return Ok(HashSet::new());
+        }
+        super::identity::device_names(&self.conn)
     }
 
     pub(super) fn row_of(&self, id: &str) -> Result<Option<i64>, Error> {
@@ -835,7 +866,20 @@ pub(super) const FINDING: &str = "
 pub(super) fn finding_at(conn: &Connection, id: i64) -> Result<Option<Finding>, Error> {
     let mut statement =
         conn.prepare_cached(&format!("{FINDING} WHERE f.id = ?1 AND r.withdrawn = 0"))?;
-    Ok(statement.query_row([id], read_finding).optional()?)
+    let Some(mut finding) = statement.query_row([id], read_finding).optional()? else {
+        return Ok(None);
+    };
+    finding.people = people_of(conn, id)?;
+    finding.actor = of_people(&finding.actor, &finding.people);
+    Ok(Some(finding))
+}
+
+/// The actor of a finding with the one person of it, if it is one.
+fn of_people(actor: &Arc<Actor>, people: &[PersonUse]) -> Arc<Actor> {
+    match people {
+        [one] => Arc::new(Actor { who: one.who.clone(), ..Actor::clone(actor) }),
+        _ => actor.clone(),
+    }
 }
 
 pub(super) fn read_finding(r: &Row<'_>) -> rusqlite::Result<Finding> {
@@ -866,6 +910,7 @@ pub(super) fn read_finding(r: &Row<'_>) -> rusqlite::Result<Finding> {
         last_seen: r.get(26)?,
         evidence: Vec::new(),
         evidence_more: r.get::<_, Count>(27)?.0,
+        people: Vec::new(),
     })
 }
 
@@ -907,6 +952,7 @@ pub(super) fn read_actor(r: &Row<'_>, at: usize) -> rusqlite::Result<Actor> {
         addr: r.get::<_, Addr>(at.saturating_add(1))?.0,
         mac: r.get::<_, Mac>(at.saturating_add(2))?.0,
         host_name: r.get(at.saturating_add(3))?,
+        who: Person::Unknown,
     })
 }
 

@@ -41,6 +41,8 @@ pub struct Retention {
     pub outbox_days: u32,
     /// What was told already; afterwards a use counts as the first one again.
     pub memory_days: u32,
+    /// Who had which address, what devices say, who was where.
+    pub identity_days: u32,
 }
 
 impl Default for Retention {
@@ -55,6 +57,7 @@ impl Default for Retention {
             open_flows_days: 2,
             outbox_days: 90,
             memory_days: 400,
+            identity_days: 90,
         }
     }
 }
@@ -137,6 +140,27 @@ const MEMORY: Table = Table {
     only: "true",
 };
 
+const BINDING: Table = Table {
+    name: "binding",
+    key: "input, realm, addr, began, mac",
+    age: ("ended", 1),
+    only: "true",
+};
+
+const SAID: Table = Table {
+    name: "said",
+    key: "input, realm, mac, is_name, text, source",
+    age: ("last_seen", 1),
+    only: "true",
+};
+
+const STAY: Table = Table {
+    name: "stay",
+    key: "input, realm, addr, person, began, source",
+    age: ("ended", 1),
+    only: "true",
+};
+
 /// Inputs go once nothing is left of them.
 const INPUT: Table = Table {
     name: "input",
@@ -170,6 +194,9 @@ pub fn retain(
         (&OPEN_FLOW, days.open_flows_days),
         (&OUTBOX, days.outbox_days),
         (&MEMORY, days.memory_days),
+        (&BINDING, days.identity_days),
+        (&SAID, days.identity_days),
+        (&STAY, days.identity_days),
         (&INPUT, days.usage_days.max(days.findings_days)),
     ] {
         let before = Timestamp(now.0.saturating_sub(u64::from(days).saturating_mul(DAY)));
@@ -261,6 +288,13 @@ fn forget_leftovers(conn: &mut Connection) -> Result<u64, Error> {
               UNION SELECT actor FROM finding UNION SELECT actor FROM hidden)",
         [],
     )?;
+    tx.execute(
+        "DELETE FROM person WHERE id NOT IN
+             (SELECT person FROM actor UNION SELECT person FROM stay
+              UNION SELECT person FROM finding_person)",
+        [],
+    )?;
+    tx.execute("DELETE FROM shared WHERE input NOT IN (SELECT id FROM input)", [])?;
     tx.execute("DELETE FROM coverage WHERE input NOT IN (SELECT id FROM input)", [])?;
     tx.execute("DELETE FROM open_flow WHERE input NOT IN (SELECT id FROM input)", [])?;
     tx.commit()?;
@@ -268,7 +302,7 @@ fn forget_leftovers(conn: &mut Connection) -> Result<u64, Error> {
 }
 
 /// Gives free pages back and empties the WAL; `false` if a reader still needs it.
-fn give_back(conn: &Connection) -> Result<bool, Error> {
+pub(super) fn give_back(conn: &Connection) -> Result<bool, Error> {
     let mut vacuum = conn.prepare("PRAGMA incremental_vacuum")?;
     let mut rows = vacuum.query([])?;
     while rows.next()?.is_some() {}

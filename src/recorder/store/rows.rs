@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::recorder::ledger::LedgerDay;
+use crate::recorder::identity::subject::{address_text, is_pseudonym};
+use crate::recorder::identity::{Many, Person, Source, Subject};
 use crate::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 
@@ -43,6 +45,8 @@ pub struct Actor {
     pub mac: Option<MacAddr>,
     /// Name that the device gave itself; an attribute, no part of the identity.
     pub host_name: Option<Text>,
+    /// Person at the device, or why none is named.
+    pub who: Person,
 }
 
 /// An actor in words, for outside formats.
@@ -54,6 +58,118 @@ pub struct ActorText {
     pub mac: Option<String>,
     /// Host name.
     pub host: Option<String>,
+    /// Person.
+    pub user: Option<String>,
+    /// What ties the person to the device: `logged on (kerberos)`, `primary user (inventory)`;
+    /// or why nobody is named: `many: proxy`.
+    pub user_basis: Option<String>,
+    /// Department of the person.
+    pub department: Option<String>,
+}
+
+/// A person's part of a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonUse {
+    /// Who, or why nobody is named.
+    pub who: Person,
+    /// First flow that began.
+    pub first_seen: Timestamp,
+    /// Last packet.
+    pub last_seen: Timestamp,
+    /// Payload bytes from the client.
+    pub bytes_up: u64,
+}
+
+/// A time in which an address belonged to a device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BindingRow {
+    /// Address space.
+    pub realm: Realm,
+    /// Address.
+    pub addr: IpAddr,
+    /// Link address of the device.
+    pub mac: MacAddr,
+    /// First moment.
+    pub from: Timestamp,
+    /// First moment behind it, as far as was known.
+    pub until: Timestamp,
+    /// Who said so.
+    pub source: Source,
+    /// Another source said otherwise meanwhile.
+    pub disputed: bool,
+}
+
+/// What a device says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SaidRow {
+    /// Address space.
+    pub realm: Realm,
+    /// Link address of the device.
+    pub mac: MacAddr,
+    /// A name of the device; else a system that it runs.
+    pub is_name: bool,
+    /// What it says.
+    pub text: Text,
+    /// How.
+    pub source: Source,
+    /// First time.
+    pub first: Timestamp,
+    /// Last time.
+    pub last: Timestamp,
+}
+
+/// A time in which a person was at an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StayRow {
+    /// Address space.
+    pub realm: Realm,
+    /// Address.
+    pub addr: IpAddr,
+    /// Who.
+    pub user: Subject,
+    /// First sign.
+    pub from: Timestamp,
+    /// Last sign.
+    pub last: Timestamp,
+    /// First moment behind it, as far as was known.
+    pub until: Timestamp,
+    /// Who said so.
+    pub source: Source,
+}
+
+/// An address that stands for many people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ManyRow {
+    /// Address space.
+    pub realm: Realm,
+    /// Address.
+    pub addr: IpAddr,
+    /// Why.
+    pub many: Many,
+}
+
+/// What an input says of who is who.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityRows {
+    /// Devices of addresses.
+    pub bindings: Vec<BindingRow>,
+    /// What devices say of themselves.
+    pub said: Vec<SaidRow>,
+    /// People at addresses.
+    pub stays: Vec<StayRow>,
+    /// Addresses of many.
+    pub many: Vec<ManyRow>,
+}
+
+impl IdentityRows {
+    /// Puts the rows into an order that does not depend on how they were found.
+    pub fn sort(&mut self) {
+        self.bindings.sort();
+        self.said.sort();
+        self.stays.sort();
+        self.many.sort();
+        self.many.dedup();
+    }
 }
 
 /// Volume and time of one kind of use within one hour. Rows of equal key add up.
@@ -170,6 +286,8 @@ pub struct Finding {
     pub evidence: Vec<EvidenceItem>,
     /// How many more flows would have been evidence.
     pub evidence_more: u64,
+    /// Persons who were at the device, each with his or her part, in the order of time.
+    pub people: Vec<PersonUse>,
 }
 
 /// One flow that shows a finding, and where its packets are.
@@ -367,15 +485,28 @@ pub struct InputRows {
     pub hidden: Vec<Hidden>,
     /// Flows to go on with; replaces those of the input.
     pub open_flows: Vec<OpenFlow>,
+    /// Who is who.
+    pub identity: IdentityRows,
 }
 
 impl Actor {
     /// The one place where an actor becomes text; a privacy mode governs every exit from here.
     pub fn text(&self) -> ActorText {
+        let (user, user_basis) = match &self.who {
+            Person::Unknown => (None, None),
+            Person::One(claim) => {
+                let basis = format!("{} ({})", claim.relation.code(), claim.source.code());
+                (Some(claim.user.name().to_string()), Some(basis))
+            }
+            Person::Many(why) => (None, Some(format!("many: {}", why.code()))),
+        };
         ActorText {
-            ip: self.addr.to_string(),
+            ip: address_text(self.addr),
             mac: self.mac.map(mac_text),
             host: self.host_name.as_deref().map(str::to_owned),
+            user,
+            user_basis,
+            department: self.who.one().and_then(|c| c.department.as_deref()).map(str::to_owned),
         }
     }
 }
@@ -403,6 +534,9 @@ impl EvidenceItem {
 }
 
 fn endpoint_text(endpoint: Endpoint) -> String {
+    if is_pseudonym(endpoint.addr) {
+        return format!("{}:{}", address_text(endpoint.addr), endpoint.port);
+    }
     std::net::SocketAddr::new(endpoint.addr, endpoint.port).to_string()
 }
 

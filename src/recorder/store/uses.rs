@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rapidhash::fast::RandomState;
 use rusqlite::named_params;
 
+use super::identity::{read_who, who_columns};
 use super::queries::{DAY, FINDING, HOUR, OF_INPUTS, evidence_of, read_actor, read_finding};
 use super::rows::{Actor, Finding, Text};
 use super::sql::Count;
@@ -145,9 +146,14 @@ impl Answers {
     /// # Errors
     /// If the store cannot be read.
     pub fn actors(&self) -> Result<Numbered<Known>, Error> {
-        let sql = "SELECT id, device, realm, addr, mac, host_name FROM actor";
-        let rows = self.all(sql, [], |r| {
-            Ok((r.get(0)?, Known { device: r.get(1)?, actor: Arc::new(read_actor(r, 2)?) }))
+        let sql = format!(
+            "SELECT a.id, a.device, a.realm, a.addr, a.mac, a.host_name, {}
+             FROM actor a LEFT JOIN person p ON p.id = a.person",
+            who_columns("a")
+        );
+        let rows = self.all(&sql, [], |r| {
+            let actor = Arc::new(Actor { who: read_who(r, 6)?, ..read_actor(r, 2)? });
+            Ok((r.get(0)?, Known { device: r.get(1)?, actor: self.veil.actor(&actor) }))
         })?;
         Ok(rows.into_iter().collect())
     }
@@ -235,6 +241,7 @@ impl Answers {
                 finding.evidence = evidence_of(&self.conn, row)?;
             }
         }
+        let findings = findings.into_iter().map(|f| self.veil.finding(f)).collect();
         Ok(findings)
     }
 

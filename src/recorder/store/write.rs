@@ -12,8 +12,9 @@ use super::rows::{
     Usage,
 };
 use super::sql::{Addr, COUNT_MAX, Count, Lines, Mac};
-use super::{Committed, Error};
+use super::{Committed, Error, identity};
 use crate::recorder::alert::Rules;
+use crate::recorder::identity::{Person, Veil};
 use crate::recorder::words::{Level, Role};
 use crate::types::{MacAddr, Timestamp};
 
@@ -33,6 +34,7 @@ pub enum Mode {
 pub fn write(
     conn: &mut Connection,
     rules: &Rules,
+    veil: &Veil,
     input: &InputRow,
     rows: &InputRows,
     mode: Mode,
@@ -41,7 +43,7 @@ pub fn write(
     let durable = mode == Mode::Replace || !rows.findings.is_empty();
     conn.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut writer = Writer { tx: &tx, words: HashMap::new(), actors: HashMap::new() };
+    let mut writer = Writer::new(&tx, veil);
     let committed = writer.rows(rules, input, rows, mode)?;
     drop(writer);
     tx.commit()?;
@@ -49,9 +51,9 @@ pub fn write(
 }
 
 /// Tells what waits for the end of its day, now that no more comes.
-pub fn flush(conn: &mut Connection, rules: &Rules) -> Result<u64, Error> {
+pub fn flush(conn: &mut Connection, rules: &Rules, veil: &Veil) -> Result<u64, Error> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let writer = Writer { tx: &tx, words: HashMap::new(), actors: HashMap::new() };
+    let writer = Writer::new(&tx, veil);
     let told = writer.digests(rules, u32::MAX)?;
     drop(writer);
     tx.commit()?;
@@ -61,16 +63,24 @@ pub fn flush(conn: &mut Connection, rules: &Rules) -> Result<u64, Error> {
 /// One transaction, with the ids that it has looked up already.
 pub(super) struct Writer<'t> {
     pub(super) tx: &'t Transaction<'t>,
+    /// How names leave in alerts.
+    pub(super) veil: &'t Veil,
     words: HashMap<Text, i64>,
     actors: HashMap<ActorKey, KnownActor>,
 }
 
-type ActorKey = (u16, IpAddr, Option<MacAddr>);
+type ActorKey = (u16, IpAddr, Option<MacAddr>, Person);
 
 struct KnownActor {
     id: i64,
     /// Latest name that a row of this transaction gave, and when.
     host_name: Option<(Timestamp, Text)>,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) fn new(tx: &'t Transaction<'t>, veil: &'t Veil) -> Self {
+        Self { tx, veil, words: HashMap::new(), actors: HashMap::new() }
+    }
 }
 
 impl Writer<'_> {
@@ -113,6 +123,7 @@ impl Writer<'_> {
         for row in &rows.open_flows {
             self.open_flow(id, row)?;
         }
+        identity::write(self.tx, id, &rows.identity, mode == Mode::Replace)?;
         self.fold_candidates(id, rows)?;
         self.fold_destinations(id, rows)?;
         let (changed, withdrawn) = self.findings(id, &rows.findings, mode)?;
@@ -542,7 +553,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn revision(&mut self, id: i64, revision: u32, f: &Finding) -> Result<(), Error> {
+    pub(super) fn revision(&mut self, id: i64, revision: u32, f: &Finding) -> Result<(), Error> {
         let mut words = [0; 7];
         let texts = [
             &f.service_name,
@@ -588,7 +599,7 @@ impl Writer<'_> {
             f.last_seen,
         ])?;
         self.tx.execute("UPDATE finding SET revision = ?2 WHERE id = ?1", params![id, revision])?;
-        Ok(())
+        identity::write_people(self.tx, id, revision, &f.people)
     }
 
     fn evidence(&self, id: i64, new: &Finding, mode: Mode) -> Result<(), Error> {
@@ -689,38 +700,44 @@ impl Writer<'_> {
         Ok(id)
     }
 
-    fn actor(&mut self, actor: &Actor, at: Timestamp) -> Result<i64, Error> {
-        let key = (actor.realm.0, actor.addr, actor.mac);
+    pub(super) fn actor(&mut self, actor: &Actor, at: Timestamp) -> Result<i64, Error> {
+        let key = (actor.realm.0, actor.addr, actor.mac, actor.who.clone());
         let named = actor.host_name.clone().map(|name| (at, name));
         if let Some(known) = self.actors.get_mut(&key) {
             known.host_name = known.host_name.take().max(named);
             return Ok(known.id);
         }
-        let values = params![actor.realm.0, Addr(actor.addr), Mac(actor.mac)];
-        let mut find = self
-            .tx
-            .prepare_cached("SELECT id FROM actor WHERE realm = ?1 AND addr = ?2 AND mac = ?3")?;
+        let person = identity::person_id(self.tx, &actor.who)?;
+        let (relation, source, many) = identity::columns_of(&actor.who);
+        let (addr, mac) = (Addr(actor.addr), Mac(actor.mac));
+        let values = params![actor.realm.0, addr, mac, person, relation, source, many];
+        let mut find = self.tx.prepare_cached(
+            "SELECT id FROM actor WHERE realm = ?1 AND addr = ?2 AND mac = ?3 AND person = ?4
+               AND relation = ?5 AND source = ?6 AND many = ?7",
+        )?;
         let id = match find.query_row(values, |r| r.get(0)).optional()? {
             Some(id) => id,
-            None => self.new_actor(actor)?,
+            None => self.new_actor(actor, person)?,
         };
         self.actors.insert(key, KnownActor { id, host_name: named });
         Ok(id)
     }
 
-    fn new_actor(&self, actor: &Actor) -> Result<i64, Error> {
-        let device: Option<i64> = match actor.mac {
-            None => None,
-            mac => self.tx.query_row(
-                "SELECT min(device) FROM actor WHERE realm = ?1 AND mac = ?2",
-                params![actor.realm.0, Mac(mac)],
-                |r| r.get(0),
-            )?,
-        };
+    fn new_actor(&self, actor: &Actor, person: i64) -> Result<i64, Error> {
+        let (addr, mac) = (Addr(actor.addr), Mac(actor.mac));
+        // Where the link address is not known, the address is the device.
+        let device: Option<i64> = self.tx.query_row(
+            "SELECT min(device) FROM actor
+             WHERE realm = ?1 AND mac = ?2 AND (?2 <> '' OR addr = ?3)",
+            params![actor.realm.0, mac, addr],
+            |r| r.get(0),
+        )?;
+        let (relation, source, many) = identity::columns_of(&actor.who);
         let id = self.tx.query_row(
-            "INSERT INTO actor (realm, addr, mac, device, host_name_at)
-             VALUES (?1, ?2, ?3, 0, 0) RETURNING id",
-            params![actor.realm.0, Addr(actor.addr), Mac(actor.mac)],
+            "INSERT INTO actor
+                 (realm, addr, mac, person, relation, source, many, device, host_name_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0) RETURNING id",
+            params![actor.realm.0, addr, mac, person, relation, source, many],
             |r| r.get(0),
         )?;
         self.tx.execute(
@@ -731,7 +748,7 @@ impl Writer<'_> {
     }
 
     /// The name that was said last, by capture time, is the actor's, in whatever order inputs come.
-    fn host_names(&self) -> Result<(), Error> {
+    pub(super) fn host_names(&self) -> Result<(), Error> {
         let mut put = self.tx.prepare_cached(
             "UPDATE actor SET host_name = ?2, host_name_at = ?3
              WHERE id = ?1 AND (host_name_at, coalesce(host_name, '')) < (?3, ?2)",
@@ -758,6 +775,17 @@ fn added(stored: &Finding, new: &Finding) -> Finding {
     next.flows = stored.flows.saturating_add(new.flows);
     next.first_seen = stored.first_seen.min(new.first_seen);
     next.last_seen = stored.last_seen.max(new.last_seen);
+    next.people.clone_from(&stored.people);
+    for of in &new.people {
+        match next.people.iter_mut().find(|known| known.who == of.who) {
+            Some(known) => {
+                known.first_seen = known.first_seen.min(of.first_seen);
+                known.last_seen = known.last_seen.max(of.last_seen);
+                known.bytes_up = known.bytes_up.saturating_add(of.bytes_up);
+            }
+            None => next.people.push(of.clone()),
+        }
+    }
     next
 }
 
@@ -765,11 +793,17 @@ fn added(stored: &Finding, new: &Finding) -> Finding {
 /// last packet too if `volume_apart`.
 fn same_but(a: &Finding, b: &Finding, volume_apart: bool) -> bool {
     let plain = |f: &Finding| {
-        let mut f = Finding { revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
+        // Who it was stands in the persons; the actor's row is that of the first revision.
+        let actor = std::sync::Arc::new(Actor { who: Person::Unknown, ..Actor::clone(&f.actor) });
+        let mut f =
+            Finding { actor, revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
         if volume_apart {
             (f.bytes_up, f.bytes_down, f.flows, f.last_seen) = (0, 0, 0, Timestamp(0));
             // The title says the volume too.
             f.title = Text::from("");
+            for of in &mut f.people {
+                (of.bytes_up, of.last_seen) = (0, Timestamp(0));
+            }
         }
         f
     };

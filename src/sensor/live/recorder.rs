@@ -159,6 +159,9 @@ impl Recorder {
         if let Ok(flows) = store.answers().open_flows(wall()) {
             desk.carry(flows);
         }
+        if let Ok(known) = store.answers().identity_at(wall()) {
+            desk.remember(&known, wall());
+        }
         let epoch = setup.epoch;
         let health = Health::new(&setup, config.sensor.check_s);
         Ok(Self {
@@ -315,6 +318,12 @@ impl Recorder {
 
     fn reload(&mut self) {
         match load(&self.setup) {
+            // What is in the store stands under the mode that it was opened with.
+            Ok((config, _)) if config.veil.mode() != self.config.veil.mode() => {
+                eprintln!(
+                    "shadowtap: not reloaded: another privacy mode takes a new start of the sensor"
+                );
+            }
             Ok((config, rules)) => {
                 self.desk.judge_by(rules.clone());
                 (self.config, self.rules) = (config, rules);

@@ -5,7 +5,7 @@
 //! Limits: texts are cut at [`TEXT_MAX`].
 
 use super::texts::Texts;
-use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, QuicId, TextId};
+use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, QuicId, Session, TextId};
 use crate::types::{MacAddr, NAME_MAX, plain_name};
 use crate::watcher::protocol::{HelloTransport, HostSource, Metadata};
 
@@ -38,6 +38,15 @@ pub struct Naming {
     pub hello_bytes: u32,
     /// Several names at once on one connection.
     pub multiplexed: bool,
+}
+
+/// The client as its frame shows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sender {
+    /// Link address; zeros if it is not known.
+    pub mac: MacAddr,
+    /// TTL of its packet, 0 if it is not known.
+    pub ttl: u8,
 }
 
 /// Printable ASCII of `raw`, at most [`TEXT_MAX`]; anything else becomes `?`.
@@ -80,7 +89,8 @@ fn optional(texts: &mut Texts, raw: Option<&[u8]>) -> TextId {
 
 /// Turns what a parser says into an event.
 #[expect(clippy::too_many_lines, reason = "one arm for each thing that can be said")]
-pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event {
+pub fn event(texts: &mut Texts, sender: Sender, metadata: &Metadata<'_>) -> Event {
+    let Sender { mac, ttl } = sender;
     let mut event = Event { fact: None, naming: None, anomaly: None };
     event.fact = Some(match metadata {
         Metadata::Hello(hello) => {
@@ -120,6 +130,7 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
                 esni: hello.esni,
                 grease: hello.grease,
                 mac,
+                ttl,
             })
         }
         Metadata::CertificateName(raw) => {
@@ -192,6 +203,10 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
                 prefetch: request.prefetch,
                 embedded: request.embedded,
                 mac,
+                ttl,
+                user: optional(texts, request.user),
+                forwarded: request.forwarded,
+                vouched: optional(texts, request.vouched),
             })
         }
         Metadata::HttpResponse(r) => {
@@ -230,6 +245,14 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
             user: person(texts, user),
             domain: person(texts, domain),
         },
+        Metadata::Session(s) => Fact::Session(Session {
+            id: s.id,
+            state: s.state,
+            user: person(texts, s.user),
+            addr: s.addr,
+            mac: s.mac,
+            lasts_s: s.lasts_s,
+        }),
         Metadata::ServerHello { .. } => return event_without_fact(event),
         // Whoever sends it knows the flow's name.
         Metadata::QuicServerId(id) => {

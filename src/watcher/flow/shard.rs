@@ -12,7 +12,7 @@ use rapidhash::fast::RandomState;
 
 use super::cold::{Cold, Slab, sets_up};
 use super::counters::FlowCounters;
-use super::emit::{self, Event, Naming};
+use super::emit::{self, Event, Naming, Sender};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
 use super::texts::Texts;
 use super::work::{Outcome, Work};
@@ -176,16 +176,19 @@ impl<'a> Arrival<'a> {
         self.decoded.payload(self.block, self.packet)
     }
 
-    /// Link address of the client's end; zero if the link has none.
-    fn client_mac(&self, from: Direction) -> MacAddr {
+    /// The client's end as this packet shows it: its link address, zero if the link has none, and
+    /// the TTL if the packet is the client's own.
+    fn client(&self, from: Direction) -> Sender {
+        let ttl = if from == Direction::Up { self.packet.ttl } else { 0 };
         if self.frame.link != ETHERNET {
-            return MacAddr::default();
+            return Sender { mac: MacAddr::default(), ttl };
         }
-        match (self.block.bytes(self.frame), from) {
+        let mac = match (self.block.bytes(self.frame), from) {
             (&[_, _, _, _, _, _, a, b, c, d, e, f, ..], Direction::Up)
             | (&[a, b, c, d, e, f, ..], Direction::Down) => MacAddr([a, b, c, d, e, f]),
             _ => MacAddr::default(),
-        }
+        };
+        Sender { mac, ttl }
     }
 
     fn moment(&self) -> Moment {
@@ -438,9 +441,9 @@ impl Rest {
         };
         let from = direction(hot, packet);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
-        let mac = arrival.client_mac(from);
+        let sender = arrival.client(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
-        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
         let mut outcome = if packet.key.protocol == TCP {
             work.segment(from, packet, payload, &mut sink)
         } else {
@@ -517,9 +520,9 @@ impl Rest {
         let Some(name) = name.filter(|n| !n.is_none()) else { return };
         let from = direction(hot, packet);
         let mut work = Work::new(Some(Protocol::Tls), 0);
-        let mac = arrival.client_mac(from);
+        let sender = arrival.client(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
-        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
         work.segment(from, packet, payload, &mut sink);
         work.end(&mut sink);
         let other = |e: &Event| e.naming.is_some_and(|n| !n.name.is_none() && n.name != name);
@@ -594,9 +597,9 @@ impl Rest {
             dns_roles(hot, packet, payload);
         }
         let from = direction(hot, packet);
-        let mac = arrival.client_mac(from);
+        let sender = arrival.client(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
-        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
+        let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, sender, &m));
         let then = parser::datagram(protocol, from, payload, &mut sink);
         if let crate::watcher::protocol::Then::NotThis(error) = then {
             out.counters.parse_error(protocol_word(protocol), error);
@@ -672,7 +675,7 @@ impl Rest {
                 work.begin(direction, hot.next_seq.get(other).copied().unwrap_or(0));
             }
         }
-        let mac = arrival.client_mac(direction(hot, packet));
+        let mac = arrival.client(direction(hot, packet)).mac;
         let mut cold = Cold::new(frame.now, frame.number, mac);
         cold.count_set_up(hot, packet, payload);
         hot.cold = self.cold.insert(cold);
@@ -824,12 +827,13 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (mac, number) = (cold.mac, cold.last_frame(hot.last_frame));
+        let (sender, number) =
+            (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame(hot.last_frame));
         let [_, now] = hot.span();
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();
         let (events, texts) = (&mut self.events, &mut *out.texts);
-        work.end(&mut |m: Metadata<'_>| events.push(emit::event(texts, mac, &m)));
+        work.end(&mut |m: Metadata<'_>| events.push(emit::event(texts, sender, &m)));
         let at = Moment { frame: out.at_frame, input: hot.input, number, now };
         self.apply(key, hot, at, out);
         if let Some(cold) = self.cold.get(hot.cold)
@@ -1226,6 +1230,7 @@ fn protocol_word(protocol: Protocol) -> &'static str {
         Protocol::Dhcp => "dhcp",
         Protocol::Dhcp6 => "dhcp6",
         Protocol::Kerberos => "kerberos",
+        Protocol::Radius => "radius",
         _ => "other",
     }
 }

@@ -15,6 +15,8 @@
 //! What `embedded` means: `Sec-Fetch-Site: cross-site` with a `Sec-Fetch-Dest` of iframe, script,
 //! image, style, font and their like: a page of somebody else pulled it in.
 
+use std::net::IpAddr;
+
 use std::collections::VecDeque;
 
 use super::grammar::{self, Fields, Proof, Sign};
@@ -652,6 +654,9 @@ pub(super) struct Head {
     user: Text<USER_MAX>,
     /// Who logs on by NTLM; in few requests, so not part of each.
     logon: Option<Box<Logon>>,
+    /// What a proxy says of its client.
+    forwarded: Option<IpAddr>,
+    vouched: Option<Box<Text<USER_MAX>>>,
     fields: Fields,
     /// What the target says, and what all of it says.
     target: Option<Sign>,
@@ -679,6 +684,8 @@ impl Default for Head {
             agent: Text::default(),
             user: Text::default(),
             logon: None,
+            forwarded: None,
+            vouched: None,
             fields: Fields::default(),
             target: None,
             sign: None,
@@ -773,6 +780,10 @@ impl Head {
                     self.logon = Some(Box::new(logon));
                 }
             }
+            b"x-forwarded-for" => self.forwarded = last_forwarded(value),
+            b"x-authenticated-user" if value.len() <= USER_MAX => {
+                self.vouched.insert(Box::default()).set(value);
+            }
             b"upgrade" => self.upgrade = Upgrade::from_field(value),
             b"expect" => self.expect = value.eq_ignore_ascii_case(b"100-continue"),
             b"sec-purpose" | b"purpose" | b"x-purpose" | b"x-moz" => {
@@ -829,6 +840,8 @@ impl Head {
             embedded: self.cross_site && self.part,
             body_bytes: if self.framing.chunked { 0 } else { self.framing.length.unwrap_or(0) },
             user: Some(self.user.get()).filter(|user| filled(user)),
+            forwarded: self.forwarded,
+            vouched: self.vouched.as_ref().map(|user| user.get()).filter(|user| filled(user)),
         }));
         self.user = Text::default();
         if let Some(logon) = self.logon.take() {
@@ -1079,6 +1092,15 @@ fn host_and_port(authority: &[u8]) -> (&[u8], u16) {
     };
     let port = port.and_then(|port| std::str::from_utf8(port).ok());
     (host, port.and_then(|port| port.parse().ok()).unwrap_or(0))
+}
+
+/// The last address of a list: each proxy puts whom it speaks with behind what it was told, so
+/// that only the last was not written by a stranger.
+fn last_forwarded(value: &[u8]) -> Option<IpAddr> {
+    let last = value.rsplit(|&b| b == b',').next()?;
+    let text = std::str::from_utf8(last.trim_ascii()).ok()?;
+    let socket = || text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip());
+    text.parse::<IpAddr>().ok().or_else(socket)
 }
 
 /// Decodes Basic credentials up to the colon. The password behind it is not decoded, but for what

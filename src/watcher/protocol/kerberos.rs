@@ -154,7 +154,12 @@ pub fn message(bytes: &[u8], out: &mut Out<'_>) -> Parsed<()> {
         }
     }
     if let Some(user) = user.bytes.get(..user.len).filter(|user| !user.is_empty()) {
-        out(Metadata::Account { source: AccountSource::Kerberos, user, domain });
+        // Anybody can ask in anybody's name; the KDC grants only to whoever knows the password.
+        let source = match kind {
+            AS_REQ => AccountSource::KerberosRequest,
+            _ => AccountSource::Kerberos,
+        };
+        out(Metadata::Account { source, user, domain });
     }
     Ok(())
 }
@@ -348,7 +353,12 @@ mod tests {
         };
         let invalid = |field| Err(ParseError::invalid(field));
         let table = [
-            ("AS-REQ", request(AS_REQ, Some(&["alice"])), vec![alice], Ok(())),
+            (
+                "AS-REQ",
+                request(AS_REQ, Some(&["alice"])),
+                vec!["KerberosRequest alice of CORP.TEST"],
+                Ok(()),
+            ),
             ("AS-REP", reply(AS_REP, &["alice"], 900), vec![alice], Ok(())),
             (
                 "TGS-REP of a machine's service",
@@ -374,7 +384,7 @@ mod tests {
             (
                 "cut in the realm",
                 cut(request(AS_REQ, Some(&["alice"])), b"TEST"),
-                vec!["Kerberos alice of "],
+                vec!["KerberosRequest alice of "],
                 Ok(()),
             ),
             (

@@ -109,6 +109,8 @@ pub enum Protocol {
     Kerberos,
     /// NTLM inside SMB and others.
     Ntlm,
+    /// RADIUS.
+    Radius,
 }
 
 /// One thing that bytes said. Borrowed: whoever keeps it copies it.
@@ -183,6 +185,8 @@ pub enum Metadata<'a> {
         /// Realm or domain, empty if not said.
         domain: &'a [u8],
     },
+    /// Somebody is let into the network.
+    Session(Session<'a>),
     /// Something odd that is worth counting, by a name of ours.
     Anomaly(&'static str),
 }
@@ -308,6 +312,10 @@ pub struct HttpRequest<'a> {
     pub body_bytes: u64,
     /// Any field that carries a login: scheme only, never the secret.
     pub user: Option<&'a [u8]>,
+    /// Last address of X-Forwarded-For: what the proxy next to us says of its client.
+    pub forwarded: Option<IpAddr>,
+    /// X-Authenticated-User: whom that proxy let in.
+    pub vouched: Option<&'a [u8]>,
 }
 
 /// What an HTTP response says.
@@ -344,11 +352,43 @@ pub struct DhcpMessage<'a> {
     pub lease_s: u32,
 }
 
+/// What RADIUS says of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session<'a> {
+    /// Number that ties an answer to its question.
+    pub id: u8,
+    /// How far it is.
+    pub state: SessionState,
+    /// User-Name, or the identity of EAP; empty if not said.
+    pub user: &'a [u8],
+    /// Address that the device was given.
+    pub addr: Option<IpAddr>,
+    /// Link address of the device; zeros if not said.
+    pub mac: MacAddr,
+    /// Seconds for which it may last, 0 if not said.
+    pub lasts_s: u32,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SessionState {
+    /// Somebody wants in.
+    Asked,
+    /// The answer is yes.
+    Granted,
+    /// It has begun, or goes on.
+    Begun,
+    /// It is over.
+    Ended,
+}
+
 /// Where an account name stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AccountSource {
-    /// Kerberos cname.
+    /// Kerberos cname of a ticket granted.
     Kerberos,
+    /// Kerberos cname of a ticket asked for.
+    KerberosRequest,
     /// NTLM AUTHENTICATE message.
     Ntlm,
     /// RADIUS User-Name.
@@ -368,10 +408,12 @@ pub mod http1;
 pub mod http2;
 pub mod ja4;
 pub mod kerberos;
+pub mod ldap;
 pub mod local;
 pub mod ntlm;
 pub mod parser;
 pub mod quic;
+pub mod radius;
 pub mod socks;
 pub mod starttls;
 pub mod tls;

@@ -12,7 +12,7 @@
 //! RFC 4559 §4 and RFC 4648 §4 (HTTP).
 
 use super::kerberos::length as ber_length;
-use super::{AccountSource, Metadata, Out, StreamParser, Then, Turn};
+use super::{AccountSource, Metadata, Out, StreamParser, Then, Turn, ldap};
 use crate::types::Direction;
 use crate::watcher::wire::{ParseError, Parsed, Reader};
 
@@ -255,6 +255,10 @@ impl StreamParser for Ntlm {
             };
             if let Ok(Some(logon)) = authenticate(setup) {
                 out(logon.metadata());
+            } else if carrier == Carrier::Ldap
+                && let Ok(Some(name)) = ldap::simple_bind(setup)
+            {
+                out(ldap::metadata(name));
             }
             rest = behind;
             if let more @ 1.. = unit.length.saturating_sub(head as u64) {
@@ -271,8 +275,8 @@ pub fn looks_like(bytes: &[u8]) -> bool {
     let binds = |look| matches!(look, Ok(Look::Unit(Unit { sets_up: true, .. })));
     match bytes {
         [0, _, _, _, 0xfe | 0xff, b'S', b'M', b'B', ..] => true,
-        [5, 0 | 1, 11, _, 0 | 0x10, 0, 0, 0, ..] => binds(rpc(bytes)),
-        [0x30, ..] => binds(ldap(bytes)),
+        [5, 0 | 1, 11 | 14, _, 0 | 0x10, 0, 0, 0, ..] => binds(rpc(bytes)),
+        [0x30, ..] => binds(ldap_unit(bytes)),
         // TDS 7 (MS-TDS §2.2.3.1): a login that says its own length again, or the offer before it,
         // whose first option is the version.
         &[0x10, 1, high, low, _, _, _, 0, a, b, c, d, ..] => {
@@ -335,7 +339,7 @@ impl Carrier {
         match self {
             Self::Smb => smb(bytes),
             Self::Rpc => rpc(bytes),
-            Self::Ldap => ldap(bytes),
+            Self::Ldap => ldap_unit(bytes),
             Self::Tds => tds(bytes),
         }
     }
@@ -383,7 +387,7 @@ fn rpc(bytes: &[u8]) -> Parsed<Look> {
 }
 
 /// Bind requests: sequence, message id, application tag 0.
-fn ldap(bytes: &[u8]) -> Parsed<Look> {
+fn ldap_unit(bytes: &[u8]) -> Parsed<Look> {
     let mut r = Reader::new(bytes);
     match r.u8("LDAPMessage") {
         Ok(0x30) => {}
