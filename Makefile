@@ -4,9 +4,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 SHADOWTAP := target/release/shadowtap
+# What the tests try out: built with them already, and with every check on.
+TESTED := target/debug/shadowtap
 CAPTURE := fixtures/office/office.pcap.zst
 
-.PHONY: dist help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench picture
+.PHONY: tested dist help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench fuzz picture
 
 help: ## this list
 	@echo "shadowtap: which AI services are used on a network that nobody approved, by whom, how much"
@@ -26,7 +28,7 @@ demo: build ## the main job on a recorded office; writes demo-out/
 
 test: ## everything that must hold: check, office, live smoke test, dependencies
 	@scripts/deps.sh --test
-	@$(MAKE) --no-print-directory check build office smoke notices deny
+	@$(MAKE) --no-print-directory check office smoke notices deny
 	@echo "make test: everything passed"
 
 check: deps fmt lint doc unit ## formatting, lints, documentation, unit and integration tests
@@ -43,14 +45,17 @@ doc:
 unit:
 	cargo test --locked --quiet
 
-office: build ## the recorded office against its truth
-	@scripts/office-check.sh
+tested: deps
+	@cargo build --locked --quiet
 
-smoke: build ## a minute of real clients in network namespaces (root)
-	@scripts/live-smoke.py $(SHADOWTAP)
+office: tested ## the recorded office against its truth
+	@SHADOWTAP=$(TESTED) scripts/office-check.sh
 
-corpus: build ## the capture corpus beside this checkout against the level last reached
-	@scripts/corpus.py $(SHADOWTAP)
+smoke: tested ## a minute of real clients in network namespaces (root)
+	@scripts/live-smoke.py $(TESTED)
+
+corpus: tested ## the capture corpus beside this checkout against the level last reached
+	@scripts/corpus.py $(TESTED)
 
 deny: ## licences, sources and duplicates of the dependencies (cargo-deny)
 	@scripts/deny.sh
@@ -58,6 +63,9 @@ deny: ## licences, sources and duplicates of the dependencies (cargo-deny)
 notices: ## the generated pages are up to date: third-party notices, code map (scripts/….py --write)
 	@scripts/notices.py
 	@scripts/codemap.py
+
+fuzz: ## a minute of fuzzing a target (scripts/fuzz SECONDS TARGET: more of one)
+	@scripts/fuzz
 
 dist: build ## the release binary, man pages, completions and a .deb in dist/; tried out (root)
 	@packaging/build.sh $(SHADOWTAP)

@@ -1,6 +1,6 @@
 //! Lists the signature files for the binary: adding a file to `signatures/` changes no code.
 //!
-//! In: `signatures/*.toml`, `signatures/network/*.toml`. Out: `OUT_DIR/signatures.rs`, one slice
+//! In: `signatures/*.toml`, `signatures/{network,risk}/*.toml`. Out: `OUT_DIR/signatures.rs`, one slice
 //! of (path below `signatures/`, content) in the order of the paths. Never: reads their content.
 
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let folder = root.join("signatures");
     let mut files = Vec::new();
-    for below in ["", "network"] {
+    for below in ["", "network", "risk"] {
         collect(&folder, below, &mut files)?;
     }
     files.sort();

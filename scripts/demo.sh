@@ -12,6 +12,12 @@ scan --store "$out/store.db" --alerts "$out/alerts.jsonl" --observations "$out/o
     --stats "$out/stats.json" | tee "$out/summary.txt"
 scan --quiet --json >"$out/scan.json"
 
+report() { target/release/shadowtap report --config examples/office/shadowtap.toml --store "$out/store.db" "$@" 2>/dev/null; }
+report --departments examples/office/departments.toml --output "$out/report.html"
+report --departments examples/office/departments.toml --output "$out/report.pdf"
+report --departments examples/office/departments.toml --output "$out/report.xlsx"
+target/release/shadowtap export rpz --config examples/office/shadowtap.toml --store "$out/store.db" --what-if >"$out/what-if.txt"
+
 cat <<TEXT
 
 Written to $out/:
@@ -20,6 +26,8 @@ Written to $out/:
   alerts.jsonl        alerts, $(wc -l <"$out/alerts.jsonl") lines
   observations.jsonl  every name that was read, $(wc -l <"$out/observations.jsonl") lines: a browsing log
   stats.json          packets, bytes, time, memory, anomalies, cap hits
+  report.html         for people who decide; report.pdf and report.xlsx say the same
+  what-if.txt         what a block of everything unapproved would break
   store.db            findings, evidence and totals (SQLite)
 The decisions behind it: examples/office/policy.toml
 TEXT

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 capture=${1:-fixtures/office/office.pcap.zst}
 truth=${2:-fixtures/office/office.truth.json}
-shadowtap=target/release/shadowtap
+shadowtap=${SHADOWTAP:-target/release/shadowtap}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

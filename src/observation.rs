@@ -165,6 +165,15 @@ pub enum Fact {
     Hello(Hello),
     /// A name in a server certificate.
     CertificateName(TextId),
+    /// A QUIC server said by which id it wants to be called; and the name of the connection.
+    QuicServerId {
+        /// Name that the hello said; `NONE` if none.
+        name: TextId,
+        /// The id.
+        id: QuicId,
+    },
+    /// A flow begins amid a QUIC connection: what stands where the server's id would.
+    QuicMoved(QuicId),
     /// Question in a DNS query.
     DnsQuery {
         /// Name asked for.
@@ -266,6 +275,27 @@ impl Fact {
             Fact::Delta(delta) => delta.name,
             _ => TextId::NONE,
         }
+    }
+}
+
+/// A QUIC connection id, or what may begin with one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct QuicId {
+    /// Octets, zeros behind the last.
+    pub octets: [u8; 20],
+    /// How many.
+    pub len: u8,
+}
+
+impl QuicId {
+    /// The first twenty of `octets`.
+    pub fn new(octets: &[u8]) -> Self {
+        let mut id = Self::default();
+        for (to, from) in id.octets.iter_mut().zip(octets) {
+            *to = *from;
+            id.len = id.len.saturating_add(1);
+        }
+        id
     }
 }
 

@@ -361,7 +361,9 @@ fn up(at: usize, payload: &[u8]) -> Step {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn evasions_neither_hide_nor_invent_a_name() {
+    type Case<'n> = (&'n str, Vec<Step>, &'n [&'n str], bool);
     let good = hello("good.example");
     let evil = hello("evil.example");
     let len = good.len();
@@ -372,7 +374,7 @@ fn evasions_neither_hide_nor_invent_a_name() {
         order.map(|n| up(n, &good[n..=n])).collect()
     };
     // The name stands in the first hundred octets; the copy that differs is of them.
-    let cases: Vec<(&str, Vec<Step>, &[&str], bool)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("plain", after(vec![up(0, &good)]), one, false),
         ("exact copy", after(vec![up(0, &good), up(0, &good)]), one, false),
         ("a copy that differs, behind", after(vec![up(0, &good), up(0, &evil)]), both, true),
@@ -541,4 +543,109 @@ fn bytes_far_out_of_the_window_do_not_stop_the_count() {
     }
     let (_, _, octets) = told(&steps, 443);
     assert_eq!(octets, (begin + 50_000 + 4) as u64);
+}
+
+// --- across flows ---
+
+#[path = "../src/watcher/protocol/quic/forge.rs"]
+#[allow(dead_code, missing_docs, clippy::missing_panics_doc)]
+mod forge;
+
+/// A frame: Ethernet, a VLAN tag if one is given, IPv4 from `client` to a server or back, UDP.
+fn datagram(vlan: Option<u16>, port: u16, up: bool, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    if let Some(vlan) = vlan {
+        frame.extend_from_slice(&[0x81, 0]);
+        frame.extend_from_slice(&vlan.to_be_bytes());
+    }
+    let len = u16::try_from(payload.len() + 8).unwrap();
+    frame.extend_from_slice(&[8, 0, 0x45, 0]);
+    frame.extend_from_slice(&(len + 20).to_be_bytes());
+    frame.extend_from_slice(&[0, 0, 0, 0, 64, 17, 0, 0]);
+    let ends = [([10, 0, 0, 5], port), ([192, 0, 2, 1], 443)];
+    let [from, to] = if up { ends } else { [ends[1], ends[0]] };
+    frame.extend_from_slice(&[from.0, to.0].concat());
+    frame
+        .extend_from_slice(&[from.1.to_be_bytes(), to.1.to_be_bytes(), len.to_be_bytes()].concat());
+    frame.extend_from_slice(&[0, 0]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The coverage ledger of a scan of these frames under a configuration.
+fn ledger(frames: &[Vec<u8>], config: &str) -> BTreeMap<String, u64> {
+    let mut capture = Capture::new();
+    for frame in frames {
+        let len = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        capture.bytes.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+        capture.bytes.extend_from_slice(&[len, len].concat());
+        capture.bytes.extend_from_slice(frame);
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (path, settings) = (dir.path().join("a.pcap"), dir.path().join("shadowtap.toml"));
+    fs::write(&path, &capture.bytes).expect("a small file");
+    fs::write(&settings, config).expect("a small file");
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_shadowtap"))
+        .args(["scan", "--quiet", "--json", "-c"])
+        .args([&settings, &path])
+        .output()
+        .expect("the binary runs");
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let rows = document["coverage"].as_array().expect("rows").iter();
+    rows.map(|r| (r["name"].as_str().unwrap().to_owned(), r["count"].as_u64().unwrap())).collect()
+}
+
+/// A QUIC connection up to the server's answer, which calls itself `id`.
+fn quic(port: u16, id: &[u8; 8]) -> Vec<Vec<u8>> {
+    let frames = forge::crypto(0, &forge::client_hello("chat.example", 0));
+    let initial = forge::Initial::new(forge::V1, b"12345678", &frames).seal();
+    let answer =
+        [&[0xc1, 0, 0, 0, 1, 4][..], b"scid", &[8], id, &[0, 0x44, 0], &[9; 1_024]].concat();
+    vec![datagram(None, port, true, &initial), datagram(None, port, false, &answer)]
+}
+
+#[test]
+fn a_quic_connection_keeps_its_name_on_another_port() {
+    let short = |id: &[u8; 8]| [&[0x41][..], id, &[7; 40]].concat();
+    let moved =
+        [quic(50_000, b"serverid"), vec![datagram(None, 50_001, true, &short(b"serverid"))]];
+    let rows = ledger(&moved.concat(), "");
+    assert_eq!(rows.get("flows_named_by_quic_cid"), Some(&1), "{rows:?}");
+    assert_eq!(rows.get("flows_named_by_quic_sni"), Some(&1), "{rows:?}");
+    let other =
+        [quic(50_000, b"serverid"), vec![datagram(None, 50_001, true, &short(b"anotherX"))]];
+    let rows = ledger(&other.concat(), "");
+    assert_eq!(rows.get("flows_named_by_quic_cid"), None, "{rows:?}");
+    assert_eq!(rows.get("quic_flows_without_hello"), Some(&1), "{rows:?}");
+}
+
+#[test]
+fn realms_keep_address_spaces_apart_that_overlap() {
+    let both =
+        [datagram(Some(10), 50_000, true, b"hello"), datagram(Some(20), 50_000, true, b"hello")];
+    assert_eq!(ledger(&both, "").get("flows"), Some(&1), "without realms they are one");
+    let config = "[scope]\nrealms = [\"vlan 10 = 1\", \"vlan 15-25 = 2\"]\n";
+    let rows = ledger(&both, config);
+    assert_eq!((rows.get("flows"), rows.get("clients")), (Some(&2), Some(&2)), "{rows:?}");
+}
+
+#[test]
+fn every_flow_has_one_row_of_the_ledger() {
+    let wireguard = [&[1, 0, 0, 0][..], &[5; 144]].concat();
+    let frames = [
+        quic(50_000, b"serverid"),
+        vec![datagram(None, 50_001, true, &wireguard), datagram(None, 50_002, true, b"anything")],
+    ];
+    let rows = ledger(&frames.concat(), "");
+    assert_eq!(rows.get("bytes_in_wireguard"), Some(&148));
+    assert_eq!(rows.get("flows_in_tunnels"), Some(&1));
+    let places =
+        ["flows_named_", "flows_of_", "flows_in_tunnels", "flows_unnamed", "flows_inbound"];
+    let sum: u64 = rows
+        .iter()
+        .filter(|(name, _)| places.iter().any(|p| name.starts_with(p)))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(Some(&sum), rows.get("flows"), "{rows:?}");
 }

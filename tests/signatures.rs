@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Command;
 
 use shadowtap::cli::lookup::lookup_lines;
 use shadowtap::recorder::signature::network::HiderKind;
 use shadowtap::recorder::signature::{
-    Catalogue, ClientClass, Clients, Kind, Network, Role, Status, Strength,
+    Catalogue, ClientClass, Clients, Kind, Network, Risk, Role, Status, Strength, check, difference,
 };
 
 fn catalogue() -> Catalogue {
@@ -540,4 +541,286 @@ fn lookup_answers_every_line() {
     let expected = "API.OpenAI.com\topenai-api\tapi.openai.com\nexample.org\t\t\n\t\t\n\
                     contoso.openai.azure.com:443\tazure-openai\topenai.azure.com\n";
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn the_shipped_catalogue_has_no_fault() {
+    let report = check::check(None, None).unwrap_or_else(|e| panic!("{e}"));
+    let told: Vec<String> = report
+        .faults
+        .iter()
+        .map(|f| format!("{}:{} [{}] {}; {}", f.file, f.line, f.rule, f.message, f.fix))
+        .collect();
+    assert_eq!(told, Vec::<String>::new());
+    assert!(report.services >= 2_000 && report.patterns >= 4_000, "{report:?}");
+    assert!(report.memory_only * 100 <= report.services * check::MEMORY_MAX_PERCENT);
+}
+
+#[test]
+fn a_check_tells_every_fault_with_its_line_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |id: &str, host: &str| {
+        ENTRY.replace("'one'", &format!("'{id}'")).replace("one.example", host)
+    };
+    let suffix = |id: &str, host: &str| with(id, host).replace("excludes", "# excludes");
+    // Each case breaks one thing in the second entry, which begins at line 20.
+    let good = with("one", "one.example");
+    let cases = [
+        ("shared", suffix("two", "googleapis.com"), 34),
+        ("shared", suffix("two", "tenant.auth0.com"), 34),
+        ("source", suffix("two", "two.example").replace("vendor doc", "somebody's doc"), 30),
+        (
+            "source",
+            suffix("two", "two.example").replace("vendor documentation", "awesome-ai-agents: x"),
+            30,
+        ),
+        ("duplicate", suffix("two", "one.example"), 34),
+        ("public-suffix", suffix("two", "co.uk"), 34),
+        ("must-miss", suffix("two", "two.example").replace("['bone.", "['a.two."), 32),
+        ("id", suffix("one", "two.example"), 21),
+        (
+            "date",
+            suffix("two", "two.example").replace("verified = '2026-11-23'", "verified = 'x'"),
+            29,
+        ),
+    ];
+    for (rule, second, at) in cases {
+        std::fs::write(folder.path().join("chat.toml"), format!("{good}{second}")).unwrap();
+        let report = check::check(Some(folder.path()), None).unwrap();
+        let found = report.faults.iter().find(|f| f.rule == rule);
+        let fault = found.unwrap_or_else(|| panic!("{rule}: {report:?}"));
+        assert_eq!((fault.file.as_str(), fault.line), ("chat.toml", at), "{rule}: {fault:?}");
+        assert!(!fault.fix.is_empty(), "{rule}");
+    }
+    // Two faults in two entries are both told.
+    let both = format!("{}{}", suffix("one", "co.uk"), suffix("two", "github.io"));
+    std::fs::write(folder.path().join("chat.toml"), both).unwrap();
+    let report = check::check(Some(folder.path()), None).unwrap();
+    assert!(report.faults.iter().filter(|f| f.rule == "public-suffix").count() == 2, "{report:?}");
+    // Age is asked, and never guessed.
+    std::fs::write(folder.path().join("chat.toml"), &good).unwrap();
+    let stale = |today: &str| {
+        let report =
+            check::check(Some(folder.path()), Some((180, today.parse().unwrap()))).unwrap();
+        report.faults.iter().map(|f| (f.rule, f.line)).collect::<Vec<_>>()
+    };
+    assert_eq!(stale("2027-05-22"), []);
+    assert_eq!(stale("2027-05-23"), [("stale", 10)]);
+}
+
+#[test]
+fn risk_facts_make_a_score_that_can_be_recomputed() {
+    let catalogue = catalogue();
+    let risk = Risk::embedded(&catalogue).unwrap_or_else(|e| panic!("{e}"));
+    assert!(risk.len() >= 100, "{}", risk.len());
+    let score = risk.score("deepseek");
+    let known: u32 = score.lines.iter().filter(|l| l.percent.is_some()).map(|l| l.weight).sum();
+    let taken: u32 = score.lines.iter().filter_map(|l| Some(l.weight * l.percent?)).sum();
+    let points = score.points.unwrap();
+    assert!(points.abs_diff(taken / known) <= 1, "{points} {taken} {known}");
+    assert!(risk.score("azure-openai").points.unwrap() < points, "a contract is less risky");
+    let unknown = catalogue.services().iter().find(|s| risk.facts(&s.id).is_none()).unwrap();
+    assert_eq!(risk.score(&unknown.id).points, None);
+}
+
+#[test]
+fn a_local_file_outlives_the_catalogue() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local.toml");
+    let own =
+        ENTRY.replace("one.example", "gateway.corp.example").replace("'one'", "'our-gateway'");
+    let api = ENTRY
+        .replace("'one.example'\nmatch = 'suffix'", "'api.openai.com'\nmatch = 'exact'")
+        .replace("['one.example']", "['api.openai.com']")
+        .replace("excludes", "# excludes")
+        .replace("'one'", "'our-contract'");
+    let changes = "[[change]]\nservice = 'claude'\nname = 'Claude (works council)'\n\
+         category = 'writing'\n[change.risk]\n\
+         retention = { value = 'none', source = 'our contract', date = '2026-11-01' }\n\
+         [[change]]\nservice = 'perplexity'\nmute = true\n";
+    std::fs::write(&local, format!("{own}{api}{changes}")).unwrap();
+    let catalogue = Catalogue::with_local(None, Some(&local)).unwrap_or_else(|e| panic!("{e}"));
+    let id = |host: &str| catalogue.lookup(host).map(|m| m.service.id.clone());
+    assert_eq!(id("a.gateway.corp.example").as_deref(), Some("our-gateway"));
+    assert_eq!(id("api.openai.com").as_deref(), Some("our-contract"), "ours goes first");
+    assert_eq!(id("chatgpt.com").as_deref(), Some("chatgpt"), "the rest stays");
+    assert_eq!(id("www.perplexity.ai"), None, "muted");
+    assert!(catalogue.service("perplexity").is_some(), "and known by name");
+    let claude = catalogue.service("claude").unwrap();
+    assert_eq!(
+        (claude.name.as_str(), claude.category.word()),
+        ("Claude (works council)", "writing")
+    );
+    assert_ne!(catalogue.version(), self::catalogue().version());
+    let mut risk = Risk::embedded(&catalogue).unwrap();
+    risk.take_local(&local).unwrap();
+    assert_eq!(risk.facts("claude").unwrap()["retention"].source, "our contract");
+    for (text, line) in [
+        ("[[change]]\nservice = 'nobody'\n", 2),
+        ("[[change]]\nservice = 'claude'\ncategory = 'nice'\n", 3),
+        ("[[change]]\nservice = 'claude'\nmuted = true\n", 3),
+    ] {
+        std::fs::write(&local, text).unwrap();
+        let error = Catalogue::with_local(None, Some(&local)).err().unwrap();
+        assert_eq!((error.file.as_str(), error.line), ("local.toml", line), "{error}");
+    }
+}
+
+#[test]
+fn a_difference_is_told_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |text: String| {
+        std::fs::write(folder.path().join("chat.toml"), text).unwrap();
+        Catalogue::from_dir(folder.path()).unwrap()
+    };
+    let before = load(ENTRY.to_owned());
+    let after = load(
+        ENTRY
+            .replace("name = 'One'", "name = 'Uno'")
+            .replace("category = 'chat'", "category = 'search'")
+            .replace("'certain'", "'probable'")
+            + "[[service.host]]\npattern = 'api.one.example'\nmatch = 'exact'\nrole = 'api'\n\
+               strength = 'certain'\n",
+    );
+    assert_eq!(
+        difference::sentences(&before, &after),
+        [
+            "names one Uno, not One",
+            "counts one among search, not chat",
+            "now flags api.one.example as one (api, certain)",
+            "is probable of one.example and below, not certain",
+        ]
+    );
+    assert_eq!(difference::sentences(&before, &before), Vec::<String>::new());
+    let gone = difference::sentences(&after, &before);
+    assert!(gone.contains(&"no longer flags api.one.example (one)".to_owned()), "{gone:?}");
+}
+
+fn shadowtap(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_shadowtap"))
+        .args(args)
+        .current_dir(dir)
+        .env_remove("SHADOWTAP_CONFIG")
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Runs another program; `None` where it is not installed.
+fn tool(dir: &Path, name: &str, args: &[&str]) -> Option<(bool, String)> {
+    let output = Command::new(name).args(args).current_dir(dir).output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    Some((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+#[test]
+fn only_a_signed_fresh_and_newer_bundle_is_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    std::fs::create_dir(dir.join("src")).unwrap();
+    std::fs::write(dir.join("src/chat.toml"), ENTRY).unwrap();
+    let pack = |n: &str, until: &str, out: &str| {
+        shadowtap(
+            dir,
+            &["signatures", "pack", "src", "--number", n, "--expires", until, "--out", out],
+        )
+    };
+    for (n, until, out) in [
+        ("1", "2027-05-31", "one.json"),
+        ("2", "2027-05-31", "two.json"),
+        ("3", "2026-12-31", "old.json"),
+    ] {
+        assert_eq!(pack(n, until, out).0, Some(0));
+    }
+    let install = |bundle: &str| {
+        let day = ["--key", "k.pub", "--today", "2027-01-15"];
+        let args = [&["signatures", "install", bundle, "--dir", "live"][..], &day].concat();
+        shadowtap(dir, &args)
+    };
+    // Without a signature, nothing happens.
+    std::fs::write(dir.join("k.pub"), "untrusted comment: none\nRWQ=\n").unwrap();
+    assert_eq!(install("one.json").0, Some(1));
+    assert!(!dir.join("live").exists());
+    let made = tool(dir, "minisign", &["-G", "-W", "-f", "-p", "k.pub", "-s", "k.sec"]);
+    let Some((true, _)) = made else {
+        // The signer is another program; what needs none of it was tested.
+        return;
+    };
+    let sign = |file: &str| {
+        let (signed, text) = tool(dir, "minisign", &["-S", "-s", "k.sec", "-m", file]).unwrap();
+        assert!(signed, "{text}");
+    };
+    ["one.json", "two.json", "old.json"].map(sign);
+    let verify = ["signatures", "verify", "two.json", "--key", "k.pub", "--today", "2027-01-15"];
+    assert_eq!(shadowtap(dir, &verify).0, Some(0));
+    let (code, text) = install("two.json");
+    assert_eq!(code, Some(0), "{text}");
+    let installed = std::fs::read(dir.join("live/chat.toml")).unwrap();
+    assert_eq!(installed, ENTRY.as_bytes());
+    for (bundle, why) in
+        [("one.json", "version 1"), ("two.json", "version 2"), ("old.json", "last day")]
+    {
+        let (code, text) = install(bundle);
+        assert_eq!(code, Some(1), "{bundle}: {text}");
+        assert!(text.contains(why), "{bundle}: {text}");
+    }
+    // One octet changed, another key, and a newer one that holds a mistake.
+    let three = ENTRY.replace("pattern = 'one.example'", "pattern = 'uno.example'");
+    std::fs::write(dir.join("src/chat.toml"), three.replace("one.example", "uno.example")).unwrap();
+    assert_eq!(pack("4", "2027-05-31", "four.json").0, Some(0));
+    sign("four.json");
+    let good = std::fs::read_to_string(dir.join("four.json")).unwrap();
+    std::fs::write(dir.join("four.json"), good.replace("uno", "due")).unwrap();
+    assert!(install("four.json").1.contains("changed"));
+    std::fs::write(dir.join("five.json"), good.replace("strength", "strongth")).unwrap();
+    sign("five.json");
+    let (code, text) = install("five.json");
+    assert!(code == Some(1) && text.contains("strongth"), "{text}");
+    assert_eq!(std::fs::read(dir.join("live/chat.toml")).unwrap(), installed, "kept");
+    std::fs::write(dir.join("four.json"), good).unwrap();
+    let (code, text) = install("four.json");
+    assert!(code == Some(0) && text.contains("differences"), "{text}");
+    assert_eq!(std::fs::read(dir.join("live.previous/chat.toml")).unwrap(), installed);
+    assert!(tool(dir, "minisign", &["-G", "-W", "-f", "-p", "k.pub", "-s", "k2.sec"]).is_some());
+    assert!(shadowtap(dir, &verify).1.contains("signed by another"));
+}
+
+#[test]
+fn exports_are_read_by_the_tools_that_they_are_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let export = |format: &str| {
+        let (code, text) = shadowtap(dir, &["signatures", "export", format]);
+        assert_eq!(code, Some(0), "{format}: {text}");
+        std::fs::write(dir.join(format), &text).unwrap();
+        text
+    };
+    let plain = export("plain");
+    for line in [".chatgpt.com", "api.openai.com", "*.openai.azure.com"] {
+        assert!(plain.lines().any(|l| l == line), "{line}");
+    }
+    let rules = export("suricata");
+    let sids: HashSet<&str> =
+        rules.lines().filter_map(|l| l.split("sid:").nth(1)?.split(';').next()).collect();
+    assert_eq!(sids.len() + 1, rules.lines().count(), "a number for each rule");
+    assert!(rules.contains("dotprefix; content:\".chatgpt.com\"; endswith;"));
+    let intel = export("zeek-intel");
+    assert!(intel.lines().all(|l| l.split('\t').count() >= 4), "tabs");
+    assert!(export("sigma").contains("query: 'api.openai.com'"));
+    let zone = export("rpz");
+    assert!(zone.contains("\n*.openai.azure.com CNAME .\n"));
+    if let Some((read, text)) = tool(dir, "named-checkzone", &["rpz.example", "rpz"]) {
+        assert!(read, "{text}");
+    }
+    if let Some((read, text)) = tool(dir, "suricata", &["-T", "-S", "suricata", "-l", "."]) {
+        assert!(read, "{text}");
+    }
+    let yaml = "import yaml; rules = list(yaml.safe_load_all(open('sigma'))); \
+                assert len(rules) > 1000 and all(r['detection'] for r in rules)";
+    let reader = tool(dir, "python3", &["-c", "import yaml"]);
+    if reader.is_some_and(|(installed, _)| installed) {
+        let (read, text) = tool(dir, "python3", &["-c", yaml]).unwrap();
+        assert!(read, "{text}");
+    }
 }

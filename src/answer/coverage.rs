@@ -35,6 +35,7 @@ use Side::{Seen, Unseen};
 const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
     ("flows_named_by_sni", Seen, "flows named by TLS server name (SNI)", Some("flows")),
     ("flows_named_by_quic_sni", Seen, "flows named by QUIC server name", Some("flows")),
+    ("flows_named_by_quic_cid", Seen, "QUIC flows named by a connection id seen before", None),
     ("flows_named_by_http", Seen, "flows named by HTTP host", Some("flows")),
     ("flows_named_by_proxy", Seen, "flows named by a proxy request", None),
     ("flows_named_by_certificate", Seen, "flows named by the server's certificate", None),
@@ -80,6 +81,12 @@ const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
     ("flows_one_sided", Unseen, "flows of which the mirror shows one direction", Some("flows")),
     ("segments_repeated", Unseen, "TCP segments seen again (resent, or mirrored twice)", None),
     ("frames_cut_by_snaplen", Unseen, "frames cut by the snap length", None),
+    (
+        "quic_flows_without_hello",
+        Unseen,
+        "QUIC flows that moved, or began before the capture",
+        None,
+    ),
     ("flows_with_gaps", Unseen, "flows with missing bytes", Some("flows")),
     ("flows_hello_incomplete", Unseen, "flows whose hello never completed", Some("flows")),
     ("flows_with_conflicting_copies", Unseen, "flows with contradicting copies of bytes", None),

@@ -139,6 +139,8 @@ impl<W: Write> Observations<W> {
             | Fact::HttpAnswer { .. }
             | Fact::Api(_)
             | Fact::ProxySource(_)
+            | Fact::QuicServerId { .. }
+            | Fact::QuicMoved(_)
             | Fact::Delta(_) => {}
         }
     }

@@ -1,14 +1,22 @@
 //! One file a command: arguments to one action, no logic of its own.
 
+pub mod approve;
 pub mod config;
 pub mod dist;
 pub mod doctor;
 pub mod evidence;
+pub mod export;
+pub mod hunt;
+pub mod import;
 pub mod lookup;
 pub mod policy;
+pub mod report;
 pub mod scan;
+pub mod service;
+pub mod signatures;
 pub mod sinks;
 pub mod top;
+pub mod verify;
 pub mod watch;
 
 use std::io::{self, BufRead, BufWriter};
@@ -37,6 +45,16 @@ pub struct Cli {
 pub enum Command {
     /// Find AI services in captures: which, approved or not, by whom, how much.
     Scan(Box<scan::ScanArgs>),
+    /// Write a report: what was found, what to decide, what could not be seen.
+    Report(Box<report::ReportArgs>),
+    /// Approve a service, for a time, for some or for all.
+    Approve(Box<approve::ApproveArgs>),
+    /// Forbid a service.
+    Deny(Box<approve::DenyArgs>),
+    /// Say who looks into a service before anybody decides.
+    Review(Box<approve::ReviewArgs>),
+    /// Write a block list for the tool that blocks, or say what it would break.
+    Export(Box<export::ExportArgs>),
     /// Watch interfaces: which AI services are used, now.
     Watch(Box<watch::WatchArgs>),
     /// Show the live view of a running sensor, or of an interface.
@@ -47,6 +65,12 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
     Lookup(LookupArgs),
+    /// Ask the ledger since when a service or host was used here.
+    Hunt(hunt::HuntArgs),
+    /// Say what is known of a service, and how risky that makes it.
+    Service(service::ServiceArgs),
+    /// Check, compare, sign, take in and hand out signatures.
+    Signatures(signatures::SignaturesArgs),
     /// Explain, check and start the policy: who may use what.
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
@@ -68,6 +92,8 @@ pub enum Command {
     InternalCompletions(dist::CompletionArgs),
     /// Say who gets the alerts, try it, deliver, and see what did not arrive.
     Sinks(sinks::SinksArgs),
+    /// Check that a report or an export was not changed since it was written.
+    Verify(verify::VerifyArgs),
 }
 
 /// Say which service host names belong to.
@@ -104,11 +130,19 @@ impl Problem {
 pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Approve(args) => approve::approve(args, &mut io::stdout().lock()),
+        Command::Deny(args) => approve::deny(args, &mut io::stdout().lock()),
+        Command::Review(args) => approve::review(args, &mut io::stdout().lock()),
+        Command::Export(args) => export::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Top(args) => top::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
+        Command::Hunt(args) => hunt::run(args, &mut io::stdout().lock()),
+        Command::Service(args) => service::run(args, &mut io::stdout().lock()),
+        Command::Signatures(args) => signatures::run(args, &mut io::stdout().lock()),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
         Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),
@@ -117,6 +151,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::InternalManuals(args) => dist::manuals(args),
         Command::InternalCompletions(args) => dist::completions(args),
         Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),
+        Command::Verify(args) => verify::run(args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(code) => code,
@@ -275,6 +310,41 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     u64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| "a time from 1970 on".to_owned())
 }
 
+/// A point in time, or a span before the store's last frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// This time.
+    At(Timestamp),
+    /// So many seconds before the last frame.
+    Span(u64),
+}
+
+impl Since {
+    /// The time that it means in a store whose last frame is at `last`.
+    pub fn before(self, last: Timestamp) -> Timestamp {
+        match self {
+            Since::At(time) => time,
+            Since::Span(s) => Timestamp(last.0.saturating_sub(s.saturating_mul(Timestamp::SECOND))),
+        }
+    }
+}
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let spans = [("h", 3_600), ("d", 86_400), ("w", 7 * 86_400)];
+        let span = spans.iter().find_map(|(unit, s)| {
+            let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            count.checked_mul(*s)
+        });
+        match span {
+            Some(s) => Ok(Since::Span(s)),
+            None => time(text).map(Since::At).map_err(|e| format!("{e}, or a span such as 14d")),
+        }
+    }
+}
+
 /// Columns of the terminal, if standard output is one.
 pub fn columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
@@ -320,5 +390,9 @@ mod tests {
         assert_eq!(time("2026-11-23T00:00:00Z"), Ok(day));
         assert!(time("yesterday").is_err());
         assert!(time("1960-01-01").is_err());
+        assert_eq!("2026-11-23".parse(), Ok(Since::At(day)));
+        assert_eq!("14d".parse(), Ok(Since::Span(14 * 86_400)));
+        assert_eq!("1w".parse::<Since>().unwrap().before(day), time("2026-11-16").unwrap());
+        assert!("14x".parse::<Since>().is_err());
     }
 }

@@ -203,7 +203,10 @@ fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 /// The configuration, with files that flags name.
-fn configured(
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn configured(
     config: Option<&PathBuf>,
     policy: Option<&PathBuf>,
     signatures: Option<&PathBuf>,

@@ -149,14 +149,15 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
             eprintln!("{problem}");
         }
     }
-    let options = config.sensor_options();
+    let mut options = config.sensor_options();
     for signal in [SIGINT, SIGTERM] {
         // The second one ends us whatever we wait for; the first one asks.
         signal_hook::flag::register_conditional_shutdown(signal, 130, options.stop.clone())?;
         signal_hook::flag::register(signal, options.stop.clone())?;
     }
     let inputs = open_inputs(args, &options.stop)?;
-    let names = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    options.decode.realms.resolve(&names);
     // Outputs first: nobody wants to learn after an hour that they cannot be written.
     let alerts = match &args.alerts {
         Some(_) if stdout.is("--alerts -") => Some(Lines::stdout()),
@@ -404,7 +405,7 @@ impl Scan {
     ) -> anyhow::Result<Self> {
         let kept = args.store.as_ref().or(config.store.file.as_ref());
         let options = config.store_options(kept.is_some(), !rulebook.policy.rules().is_empty());
-        let store = match kept {
+        let mut store = match kept {
             Some(path) => Store::open(path, options)
                 .with_context(|| format!("cannot open the store {}", path.display()))?,
             None => Store::open_memory(options)?,
@@ -414,6 +415,7 @@ impl Scan {
         }
         let network = rulebook.network.clone();
         let mut desk = Desk::new(rulebook);
+        desk.keep_ledger(store.ledger_key()?);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         let observations = match &args.observations {
             Some(path) => Some(Observations::new(writer(path)?, names, network)),

@@ -147,7 +147,8 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
 /// # Errors
 /// As [`run`].
 pub fn start(options: LiveOptions, config: Option<&Path>, flags: &[Flag]) -> anyhow::Result<u8> {
-    let mut reload = || Config::load_with(config, flags).ok().map(|c| exclusions(&c));
+    let watched = options.interfaces.clone();
+    let mut reload = || Config::load_with(config, flags).ok().map(|c| exclusions(&c, &watched));
     match live::run(options, &mut reload) {
         Err(error) => match error.downcast_ref::<Ended>() {
             Some(Ended(code)) => Ok(*code),
@@ -163,6 +164,7 @@ pub fn options(interfaces: Vec<String>, config: &Config, filter: Option<String>)
     let limits = config.limits();
     let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let sensor = &config.sensor;
+    let exclude = exclusions(config, &interfaces);
     LiveOptions {
         recorder: RecorderSetup {
             sensor: if sensor.id.is_empty() { host_name() } else { sensor.id.clone() },
@@ -187,7 +189,7 @@ pub fn options(interfaces: Vec<String>, config: &Config, filter: Option<String>)
             limits.datagram_idle_s,
         ],
         own_networks: config.scope.own_networks.clone(),
-        exclude: exclusions(config),
+        exclude,
         view: None,
         limit: None,
     }
@@ -250,8 +252,11 @@ fn flags(args: &WatchArgs) -> Vec<Flag> {
     given.into_iter().filter_map(flag).collect()
 }
 
-fn exclusions(config: &Config) -> Exclusions {
+fn exclusions(config: &Config, interfaces: &[String]) -> Exclusions {
+    let mut realms = config.scope.realms.clone();
+    realms.resolve(interfaces);
     Exclusions {
+        realms,
         networks: config.scope.exclude_networks.clone(),
         vlans: config.scope.exclude_vlans.clone(),
         macs: config.scope.exclude_macs.clone(),

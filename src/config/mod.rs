@@ -22,12 +22,12 @@ use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
 use crate::recorder::policy::{Policy, PolicyBuilder};
-use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network};
+use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network, Risk};
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
-use crate::types::MacAddr;
+use crate::types::{MacAddr, Realm};
 use crate::watcher::capture::ring::{RING_MAX, RING_MIN};
-use crate::watcher::decode::{DecodeOptions, Exclude};
+use crate::watcher::decode::{DecodeOptions, Exclude, Realms, Tag};
 use crate::watcher::flow::{Limits as FlowLimits, SHARDS};
 use crate::written::{Document, Place, Problem, Problems, mac, network};
 use layers::Layers;
@@ -66,6 +66,8 @@ pub struct Config {
     pub policy: PolicySource,
     /// Folder that replaces the built-in catalogue.
     pub signatures_dir: Option<PathBuf>,
+    /// File with signatures of one's own, on top of the catalogue.
+    pub signatures_local: Option<PathBuf>,
     /// When a finding becomes an alert.
     pub alerts: Rules,
     /// How many alerts there are.
@@ -93,6 +95,8 @@ pub struct Scope {
     pub exclude_vlans: Vec<u16>,
     /// Link addresses that are not looked at.
     pub exclude_macs: Vec<MacAddr>,
+    /// Address spaces that are kept apart.
+    pub realms: Realms,
 }
 
 /// How interfaces are watched.
@@ -202,7 +206,7 @@ impl Config {
         let scope = &self.scope;
         let exclude =
             Exclude::new(&scope.exclude_networks, &scope.exclude_vlans, &scope.exclude_macs);
-        DecodeOptions { hash_seed: OFFLINE_SEED, exclude }
+        DecodeOptions { hash_seed: OFFLINE_SEED, exclude, realms: scope.realms.clone() }
     }
 
     /// Caps of each shard.
@@ -277,11 +281,25 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong with the signature files.
     pub fn catalogue(&self) -> Result<Catalogue, ConfigError> {
-        match &self.signatures_dir {
-            Some(dir) => Catalogue::from_dir(dir),
-            None => Catalogue::embedded(),
+        let (dir, local) = (self.signatures_dir.as_deref(), self.signatures_local.as_deref());
+        Catalogue::with_local(dir, local).map_err(of_catalogue)
+    }
+
+    /// The services, and what is known of them beyond their hosts.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the signature files.
+    pub fn catalogue_and_risk(&self) -> Result<(Catalogue, Risk), ConfigError> {
+        let catalogue = self.catalogue()?;
+        let risk = match &self.signatures_dir {
+            Some(dir) => Risk::from_dir(dir, &catalogue),
+            None => Risk::embedded(&catalogue),
+        };
+        let mut risk = risk.map_err(of_catalogue)?;
+        if let Some(local) = &self.signatures_local {
+            risk.take_local(local).map_err(of_catalogue)?;
         }
-        .map_err(of_catalogue)
+        Ok((catalogue, risk))
     }
 
     /// The decisions, and what is to be told about them.
@@ -329,6 +347,30 @@ fn of_catalogue(error: CatalogueError) -> ConfigError {
     ConfigError::from(Problem { place: Some(place), ..Problem::error(error.message) })
 }
 
+/// Adds what one line says of realms; nothing if it says nothing sensible.
+fn realm(text: &str, realms: &mut Realms) -> Option<()> {
+    let (what, number) = text.rsplit_once('=')?;
+    let (kind, which) = what.trim().split_once(' ')?;
+    let realm = number.trim().parse().ok().filter(|n| *n > 0).map(Realm)?;
+    // Twelve bits (IEEE 802.1Q), twenty-four (RFC 7348).
+    let (tag, most) = match kind {
+        "interface" => {
+            realms.interface(which.trim(), realm);
+            return Some(());
+        }
+        "vlan" => (Tag::Vlan, 4_095),
+        "vni" => (Tag::Vni, 0xff_ffff),
+        _ => return None,
+    };
+    let (first, last) = which.split_once('-').unwrap_or((which, which));
+    let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    if first > last || last > most {
+        return None;
+    }
+    realms.tag(tag, first, last, realm);
+    Some(())
+}
+
 /// Settings, read one by one; what makes no sense is told.
 struct Reader {
     settings: Vec<Setting>,
@@ -344,6 +386,7 @@ impl Reader {
                 exclude_networks: self.networks("scope.exclude.networks"),
                 exclude_vlans: self.vlans("scope.exclude.vlans"),
                 exclude_macs: self.macs("scope.exclude.macs"),
+                realms: self.realms("scope.realms"),
             },
             sensor: SensorSettings {
                 id: self.text("sensor.id"),
@@ -360,6 +403,7 @@ impl Reader {
                 inline: Vec::new(),
             },
             signatures_dir: self.path("signatures.dir"),
+            signatures_local: self.path("signatures.local"),
             alert_mode: self.mode(),
             alerts: Rules {
                 first_use: self.flag("alerts.first_use"),
@@ -387,6 +431,8 @@ impl Reader {
                     evidence_days: self.days("evidence"),
                     candidates_days: self.days("candidates"),
                     destinations_days: self.days("destinations"),
+                    ledger_days: u32::try_from(self.number("ledger.days", 0, DAYS_MAX))
+                        .unwrap_or(u32::MAX),
                     open_flows_days: self.days("open_flows"),
                     outbox_days: self.days("outbox"),
                     memory_days: self.days("memory"),
@@ -513,6 +559,23 @@ impl Reader {
             }
         }
         vlans
+    }
+
+    /// `"vlan 100-199 = 1"`, `"vni 5001 = 2"`, `"interface span1 = 3"`.
+    fn realms(&mut self, key: &str) -> Realms {
+        let mut realms = Realms::default();
+        for (value, place) in self.items(key) {
+            let text = match value {
+                Value::Text(text) => text,
+                other => other.to_string(),
+            };
+            if realm(&text, &mut realms).is_none() {
+                let hint = "write \"vlan 100-199 = 1\", \"vni 5001 = 2\" or \"interface span1 = 3\"; \
+                            realms go from 1 to 65535";
+                self.wrong(key, place, format!("{text:?} is no realm"), Some(hint.into()));
+            }
+        }
+        realms
     }
 
     fn macs(&mut self, key: &str) -> Vec<MacAddr> {

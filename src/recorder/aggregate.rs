@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::btree_map::Entry;
+use std::collections::hash_map;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,9 +15,11 @@ use rapidhash::fast::RandomState;
 
 use super::evidence;
 use super::finding;
-use super::flows::MatchedFlow;
+use super::flows::{MatchedFlow, Part};
 use super::hits::Hit;
+use super::ledger::{LedgerDay, LedgerKey};
 use super::policy::Ruling;
+use super::signature::Catalogue;
 use super::store::rows::{
     Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
     Finding, Hidden, InputRows, OpenFlow, SESSION_GAP, SessionSpan, Text, Usage,
@@ -32,8 +35,16 @@ pub const DESTINATIONS_TRACKED_MAX: usize = 500_000;
 /// Devices behind security edges, relays and tunnels told apart in one input; about 200 bytes each.
 const HIDDEN_TRACKED_MAX: usize = 100_000;
 
-/// Clients counted exactly per destination; more is "at least so many".
-const DEVICES_TRACKED_MAX: usize = 64;
+/// Clients counted exactly per destination; more is "at least so many". Kept in order, so that
+/// the busiest names of a large office still take a few steps a flow.
+const DEVICES_TRACKED_MAX: usize = 1_024;
+
+/// The same once a run counts [`CLIENTS_TRACKED_MAX`] of them at all destinations together.
+const DEVICES_TRACKED_MIN: usize = 64;
+
+/// Clients of all destinations together, 17 bytes each, before destinations get fewer: invented
+/// addresses at invented names must not take more than some 70 MB.
+const CLIENTS_TRACKED_MAX: usize = 4_000_000;
 
 /// Versions under which verdicts were given.
 #[derive(Clone, Debug)]
@@ -65,6 +76,8 @@ struct Destination {
     down: u64,
     flows: u64,
     devices: Devices,
+    /// What gave the name, a bit for each kind.
+    evidence: u32,
 }
 
 /// Addresses, most often a single one.
@@ -75,13 +88,21 @@ struct Devices {
 }
 
 impl Devices {
-    fn insert(&mut self, addr: IpAddr) {
+    /// Counts an address, unless there are `most` already; `true` if it is new beside the first.
+    fn insert(&mut self, addr: IpAddr, most: usize) -> bool {
         match self.first {
             None => self.first = Some(addr),
             Some(first) if first == addr => {}
-            Some(_) if self.more.len() + 1 >= DEVICES_TRACKED_MAX || self.more.contains(&addr) => {}
-            Some(_) => self.more.push(addr),
+            Some(_) => {
+                if let Err(place) = self.more.binary_search(&addr)
+                    && self.more.len() + 1 < most
+                {
+                    self.more.insert(place, addr);
+                    return true;
+                }
+            }
         }
+        false
     }
 
     fn len(&self) -> usize {
@@ -149,6 +170,8 @@ struct Growing {
     by_name: HashMap<(u32, Text), u32, RandomState>,
     destinations: Vec<Destination>,
     lumped: BTreeMap<u32, Destination>,
+    /// Bytes to names of the catalogue, by day, for the ledger.
+    matched: HashMap<(u32, Text), Destination, RandomState>,
     candidates: BTreeMap<(u32, Text), CandidateTotals>,
     /// Few rows, touched by every flow: found by walking, not by comparing texts.
     coverage: Vec<(&'static str, Option<&'static str>, u64)>,
@@ -164,6 +187,8 @@ pub struct Aggregate {
     growing: Box<Growing>,
     others: BTreeMap<u16, Box<Growing>>,
     destinations: usize,
+    /// Clients beside the first of each destination.
+    clients: usize,
     /// Tells the places of this run from those of others; 0 is nobody's.
     run: u32,
     /// Live: the day whose destinations are being counted.
@@ -255,6 +280,7 @@ impl Aggregate {
             usage.flows += u64::from(!counted);
             usage.first_seen = usage.first_seen.min(part.first);
             usage.last_seen = usage.last_seen.max(part.last);
+            growing.matched(flow, part, !counted);
             if judged.level >= Level::Contacted {
                 growing.finding(
                     flow,
@@ -344,12 +370,18 @@ impl Aggregate {
         client: IpAddr,
         bytes: (u64, u64),
         begins: bool,
+        kind: EvidenceKind,
     ) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let known = place.get();
         let here = (known.run, known.day, known.input) == (self.run, day, input);
         let destination =
             if here { Some(known.index) } else { self.place(input, day, name, place) };
+        let most = if self.clients < CLIENTS_TRACKED_MAX {
+            DEVICES_TRACKED_MAX
+        } else {
+            DEVICES_TRACKED_MIN
+        };
         let growing = self.input(input);
         let destination = match destination {
             Some(index) => growing.destinations.get_mut(index as usize),
@@ -359,7 +391,8 @@ impl Aggregate {
         destination.up += bytes.0;
         destination.down += bytes.1;
         destination.flows += u64::from(begins);
-        destination.devices.insert(client);
+        destination.evidence |= bit(kind);
+        self.clients += usize::from(destination.devices.insert(client, most));
     }
 
     /// Finds or makes the place where bytes of a name are counted; `None` once there are too many.
@@ -468,10 +501,11 @@ impl Aggregate {
         self,
         versions: &Versions,
         key_of: impl Fn(u16) -> Text,
+        ledger: Option<(&LedgerKey, &Catalogue)>,
     ) -> Vec<(u16, InputRows)> {
         let rows = |(input, growing): (u16, Box<Growing>)| {
             let key = key_of(input);
-            (input, growing.finish(versions, &key))
+            (input, growing.finish(versions, &key, ledger))
         };
         let mut inputs = self.others;
         inputs.insert(self.input, self.growing);
@@ -486,6 +520,7 @@ impl Aggregate {
         key_of: impl Fn(u16) -> Text,
         now: Timestamp,
         whole: bool,
+        ledger: Option<(&LedgerKey, &Catalogue)>,
     ) -> Vec<(u16, InputRows)> {
         let today = u32::try_from(now.seconds() / 86_400).unwrap_or(u32::MAX);
         // With a new day names are counted anew, and places of the old one mean nothing more.
@@ -493,7 +528,13 @@ impl Aggregate {
         let current = (&self.input, &mut self.growing);
         let mut rows = Vec::new();
         for (input, growing) in std::iter::once(current).chain(self.others.iter_mut()) {
-            rows.push((*input, growing.grown(versions, &key_of(*input), today, whole || anew)));
+            let ledger = ledger.filter(|_| whole || anew);
+            let ledger = ledger.map(|(key, catalogue)| growing.ledger(key, catalogue));
+            if whole || anew {
+                growing.matched.clear();
+            }
+            let grown = growing.grown(versions, &key_of(*input), today, whole || anew);
+            rows.push((*input, InputRows { ledger: ledger.unwrap_or_default(), ..grown }));
             if anew {
                 growing.by_name.clear();
                 growing.destinations.clear();
@@ -618,8 +659,48 @@ impl Growing {
         }
     }
 
-    fn finish(mut self, versions: &Versions, key: &Text) -> InputRows {
+    /// Counts a matched flow's bytes for the ledger.
+    fn matched(&mut self, flow: &MatchedFlow, part: &Part, begins: bool) {
+        let room = self.matched.len() < DESTINATIONS_TRACKED_MAX;
+        let key = (part.hour / 24, flow.name.clone());
+        let destination = match self.matched.entry(key) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(free) if room => free.insert(Destination::default()),
+            hash_map::Entry::Vacant(_) => return,
+        };
+        destination.up += part.up;
+        destination.down += part.down;
+        destination.flows += u64::from(begins);
+        destination.devices.insert(flow.actor.addr, DEVICES_TRACKED_MAX);
+        destination.evidence |= bit(flow.kind);
+    }
+
+    /// Every destination by day, hashed; in the order of names, which nobody sees any more.
+    fn ledger(&self, key: &LedgerKey, catalogue: &Catalogue) -> Vec<LedgerDay> {
+        let counted = |index: &u32| self.destinations.get(*index as usize);
+        let unmatched = self.by_name.iter().filter_map(|(k, index)| Some((k, counted(index)?)));
+        let mut rows = Vec::with_capacity(self.by_name.len() + self.matched.len());
+        let grew = |d: &Destination| (d.up, d.down, d.flows) != (0, 0, 0);
+        for ((day, name), destination) in unmatched.chain(&self.matched).filter(|(_, d)| grew(d)) {
+            let mut row = key.row(catalogue, name, *day);
+            destination.devices.iter().for_each(|device| key.count(&mut row, device));
+            row.bytes_up = destination.up;
+            row.bytes_down = destination.down;
+            row.flows = destination.flows;
+            row.evidence = destination.evidence;
+            rows.push(row);
+        }
+        rows
+    }
+
+    fn finish(
+        mut self,
+        versions: &Versions,
+        key: &Text,
+        ledger: Option<(&LedgerKey, &Catalogue)>,
+    ) -> InputRows {
         self.promote();
+        let ledger = ledger.map(|(key, catalogue)| self.ledger(key, catalogue));
         let usage = self.usage.into_values().collect();
         let sessions = self.spans.into_values().flat_map(merge_spans).collect();
         let findings = std::mem::take(&mut self.findings)
@@ -628,7 +709,7 @@ impl Growing {
             .collect();
         let candidates =
             self.candidates.into_iter().map(|((day, host), t)| t.row(day, host)).collect();
-        let destinations = destinations(self.by_name, self.destinations, self.lumped);
+        let destinations = destinations(self.by_name, self.destinations, &self.lumped);
         let coverage = coverage(self.coverage);
         InputRows {
             usage,
@@ -636,6 +717,7 @@ impl Growing {
             findings,
             candidates,
             destinations,
+            ledger: ledger.unwrap_or_default(),
             coverage,
             hidden: self.hidden.into_values().collect(),
             open_flows: self.open_flows,
@@ -678,6 +760,7 @@ impl Growing {
             findings,
             candidates,
             destinations: roll_ups,
+            ledger: Vec::new(),
             coverage: coverage(std::mem::take(&mut self.coverage)),
             hidden: std::mem::take(&mut self.hidden).into_values().collect(),
             open_flows: std::mem::take(&mut self.open_flows),
@@ -814,6 +897,11 @@ impl CandidateTotals {
     }
 }
 
+/// The bit of a kind of evidence in the ledger.
+fn bit(kind: EvidenceKind) -> u32 {
+    1u32.checked_shl(u32::from(kind.number())).unwrap_or(0)
+}
+
 fn add(to: &mut Usage, more: &Usage) {
     to.bytes_up += more.bytes_up;
     to.bytes_down += more.bytes_down;
@@ -858,7 +946,7 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
 fn destinations(
     by_name: HashMap<(u32, Text), u32, RandomState>,
     mut counted: Vec<Destination>,
-    lumped: BTreeMap<u32, Destination>,
+    lumped: &BTreeMap<u32, Destination>,
 ) -> Vec<DestinationDay> {
     let mut days: BTreeMap<u32, Vec<(Text, Destination)>> = BTreeMap::new();
     for ((day, name), index) in by_name {

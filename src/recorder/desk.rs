@@ -17,8 +17,10 @@ use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Bindings, Source};
 use super::judge::{Carrier, Volume};
+use super::ledger::LedgerKey;
 use super::names::{Asker, Belief, Names};
 use super::policy::{Asked, Policy, Ruling};
+use super::quic_ids::QuicIds;
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
 use super::store::rows::{Actor, InputRows, OpenFlow, Text};
@@ -35,6 +37,9 @@ use crate::watcher::protocol::tunnel::Tunnel;
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;
 
+/// QUIC flows open at once that go on with an earlier connection.
+const MOVED_MAX: usize = 100_000;
+
 /// IP protocol numbers.
 const TCP: u8 = 6;
 const ESP: u8 = 50;
@@ -44,7 +49,7 @@ const AH: u8 = 51;
 const TOR: &str = "Tor (by shape)";
 
 /// Observations ahead whose name is fetched.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;
@@ -79,6 +84,9 @@ struct World {
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
     /// Flows to security edges and relays, with the name of what they go through.
     veiled: HashMap<u64, (Text, HiderKind), RandomState>,
+    quic_ids: QuicIds,
+    /// Flows that go on with a QUIC connection, and its name.
+    moved: HashMap<u64, Text, RandomState>,
     flows_full: u64,
 }
 
@@ -129,6 +137,8 @@ pub struct Desk {
     /// Worlds so far, this one included.
     worlds: u32,
     captures: Vec<Text>,
+    /// Key of the ledger, if there is one.
+    ledger: Option<LedgerKey>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
     /// A use was seen that nobody was told of yet.
     urgent: bool,
@@ -148,6 +158,7 @@ impl Desk {
             world: World::new(1),
             worlds: 1,
             captures: Vec::new(),
+            ledger: None,
             carried: HashMap::default(),
             urgent: false,
         }
@@ -156,6 +167,11 @@ impl Desk {
     /// Named flows that earlier inputs left open, to go on with.
     pub fn carry(&mut self, flows: Vec<OpenFlow>) {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
+    }
+
+    /// Keeps a ledger of all destinations under this key.
+    pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
+        self.ledger = key;
     }
 
     /// Tells the names of inputs, by index.
@@ -224,7 +240,8 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        world.aggregate.finish(&self.versions, key_of)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        world.aggregate.finish(&self.versions, key_of, ledger)
     }
 
     /// Live: a use was seen that no rows were made of yet.
@@ -252,7 +269,8 @@ impl Desk {
         }
         world.flows = flows;
         self.world = world;
-        self.world.aggregate.grown(&self.versions, key_of, now, whole)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        self.world.aggregate.grown(&self.versions, key_of, now, whole, ledger)
     }
 
     /// Live: the last rows; every flow is closed.
@@ -267,7 +285,8 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true)
+        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true, ledger)
     }
 
     /// Live: the watchers began anew and know none of the open flows: they end here.
@@ -353,6 +372,22 @@ impl Desk {
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
                     self.world.names.ech(text, *ttl_s, o.time);
+                }
+            }
+            Fact::QuicServerId { name, id } => {
+                if let Some(name) = texts.text(*name).cloned() {
+                    let server = o.flow.server.addr;
+                    self.world.quic_ids.learn(o.flow.realm, server, *id, name);
+                }
+            }
+            Fact::QuicMoved(id) => {
+                let found = self.world.quic_ids.find(o.flow.realm, o.flow.server.addr, id);
+                if let Some(name) = found.cloned()
+                    && self.world.moved.len() < MOVED_MAX
+                {
+                    self.world.moved.insert(o.flow.id, name);
+                } else {
+                    self.world.aggregate.cover(o.input, "quic_flows_without_hello", None, 1);
                 }
             }
             Fact::Dhcp(dhcp) => self.dhcp(o, dhcp, texts),
@@ -645,6 +680,19 @@ impl Desk {
             self.count(o, delta, hit, name, kind, doubtful, last);
             return row;
         }
+        if let Some(name) = self.world.moved.get(&o.flow.id).cloned() {
+            match hits::hit(&self.rules.catalogue, &name) {
+                Some(hit) => {
+                    let (hit, kind) = (Arc::new(hit), EvidenceKind::QuicCid);
+                    self.count(o, delta, hit, name, kind, false, last);
+                }
+                None => self.unmatched(o, delta, (&name, &Cell::default()), last),
+            }
+            if last {
+                self.world.moved.remove(&o.flow.id);
+            }
+            return kind_row(EvidenceKind::QuicCid, false);
+        }
         let begun_before = o.flow.protocol != TCP || delta.state.has(FlowState::MIDSTREAM);
         if delta.state.has(FlowState::FIRST)
             && begun_before
@@ -756,6 +804,7 @@ impl Desk {
 
     /// A flow, or its stretch under one name, has ended.
     fn over(&mut self, id: u64) {
+        self.world.moved.remove(&id);
         let Some(flow) = self.world.flows.remove(&id) else { return };
         // Moves a few pointers; closing needs the rules and the world at once.
         let mut world = std::mem::take(&mut self.world);
@@ -793,6 +842,7 @@ impl Desk {
             o.flow.client.addr,
             (delta.up, delta.down),
             begins,
+            evidence_kind(delta.source.unwrap_or(NameSource::None)),
         );
     }
 
@@ -887,7 +937,8 @@ fn kind_row(kind: EvidenceKind, doubtful: bool) -> &'static str {
         _ if doubtful => "flows_named_possibly",
         EvidenceKind::Dns | EvidenceKind::Address => "flows_named_by_dns",
         EvidenceKind::Sni => "flows_named_by_sni",
-        EvidenceKind::QuicSni | EvidenceKind::QuicCid => "flows_named_by_quic_sni",
+        EvidenceKind::QuicSni => "flows_named_by_quic_sni",
+        EvidenceKind::QuicCid => "flows_named_by_quic_cid",
         EvidenceKind::HttpHost | EvidenceKind::Authority => "flows_named_by_http",
         EvidenceKind::Connect | EvidenceKind::Socks => "flows_named_by_proxy",
         EvidenceKind::Certificate => "flows_named_by_certificate",

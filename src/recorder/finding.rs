@@ -94,6 +94,12 @@ fn next_steps(hit: &Hit, disposition: Disposition, level: Level) -> String {
             "Decide about {service}: allow, tolerate or forbid it in the policy; \
              `shadowtap policy explain {service}` shows where it stands."
         ),
+        // An approved service is approved for the company's account, and the name shows none.
+        (_, true) if hit.same_host => format!(
+            "Nothing: this use is allowed. Company and private accounts of {} go to the same hosts, \
+             so this may be a private one; its sign-in log tells.",
+            hit.service_name
+        ),
         (_, true) => "Nothing: this use is allowed.".to_owned(),
         (_, false) => "Nothing yet: no use was seen.".to_owned(),
     }
@@ -150,6 +156,7 @@ mod tests {
             tenant: None,
             role: crate::recorder::words::Role::Chat,
             weak: false,
+            same_host: true,
         };
         let table = [
             ("forbidden, used", Unsanctioned, Level::Used, Browser, 7),
@@ -165,6 +172,8 @@ mod tests {
             let told = tell(&hit, &ruling, level, class, 100);
             assert_eq!(told.severity, expected, "{name}");
             assert!(!told.reasons.is_empty() && !told.next_steps.is_empty(), "{name}");
+            let allowed = disposition == Tolerated && level.counts();
+            assert_eq!(told.next_steps.contains("private"), allowed, "{name}");
             assert!(told.title.contains("Alpha"), "{name}");
         }
     }

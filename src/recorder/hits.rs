@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::aggregate::Place;
 use super::signature::network::HiderKind;
-use super::signature::{Catalogue, Network, Strength};
+use super::signature::{Accounts, Catalogue, Network, Strength};
 use super::store::rows::Text;
 use super::words::Role;
 use crate::observation::TextId;
@@ -34,6 +34,8 @@ pub struct Hit {
     pub role: Role,
     /// The name alone does not prove the service.
     pub weak: bool,
+    /// No name tells a company's account of the service from a private one.
+    pub same_host: bool,
 }
 
 /// What is known of a name from the name alone.
@@ -146,5 +148,6 @@ pub fn hit(catalogue: &Catalogue, name: &str) -> Option<Hit> {
         tenant: found.tenant.map(Text::from),
         role: found.role,
         weak: found.host.strength == Strength::Weak,
+        same_host: found.service.accounts == Accounts::SameHost,
     })
 }

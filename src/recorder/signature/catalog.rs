@@ -8,7 +8,7 @@
 //! Limits: those of `source.rs`; `u32` patterns.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
@@ -20,6 +20,7 @@ use toml::Spanned;
 pub use super::source::CatalogueError;
 
 use super::matcher::{self, LabelTree};
+use super::risk::Fact;
 use super::source::{self, File};
 use crate::recorder::words::Role;
 use crate::types::{NAME_MAX, plain_name};
@@ -120,6 +121,8 @@ pub struct Service {
     pub last_verified: String,
     /// Where the facts come from.
     pub provenance: Vec<String>,
+    /// Whether its hosts tell a company's account from a private one.
+    pub accounts: Accounts,
     /// Names it had, each a former id.
     pub former_names: Vec<String>,
     /// Patterns of its host names.
@@ -200,6 +203,17 @@ pub enum Strength {
     Weak,
 }
 
+impl Strength {
+    /// The word in signature files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Strength::Certain => "certain",
+            Strength::Probable => "probable",
+            Strength::Weak => "weak",
+        }
+    }
+}
+
 /// Whether a service is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -212,6 +226,30 @@ pub enum Status {
     Closed,
     /// Entered from memory, not checked against a source.
     Unverified,
+}
+
+/// Whether the hosts of a service tell a company's account from a private one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accounts {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// Both kinds go to the same hosts: allowing one allows the other.
+    SameHost,
+    /// Hosts differ: by plan, tenant or region.
+    ByHost,
+}
+
+impl Accounts {
+    /// The word in signature files and documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Accounts::Unknown => "unknown",
+            Accounts::SameHost => "same-host",
+            Accounts::ByHost => "by-host",
+        }
+    }
 }
 
 /// Main category of a service.
@@ -329,6 +367,22 @@ impl Catalogue {
         Self::build(&source::from_dir(dir, is_service_file)?)
     }
 
+    /// The catalogue of a folder, or the embedded one, with what a local file says on top of it.
+    ///
+    /// # Errors
+    /// Names file and line of the first thing that is wrong.
+    pub fn with_local(dir: Option<&Path>, local: Option<&Path>) -> Result<Self, CatalogueError> {
+        let files = match dir {
+            Some(dir) => source::from_dir(dir, is_service_file)?,
+            None => source::embedded(is_service_file),
+        };
+        let Some(local) = local else { return Self::build(&files) };
+        let local = source::one(local)?;
+        let raw: RawLocal = local.parse()?;
+        let (catalogue, faults) = Self::build_with(&files, Some((&local, raw)));
+        faults.into_iter().next().map_or(Ok(catalogue), Err)
+    }
+
     /// The service that a host name in plain form ([`plain_name`]) belongs to.
     pub fn lookup<'c>(&'c self, host: &'c str) -> Option<Match<'c>> {
         let hit = self.tree.find(host)?;
@@ -376,21 +430,55 @@ impl Catalogue {
     }
 
     fn build(files: &[File]) -> Result<Self, CatalogueError> {
+        let (catalogue, faults) = Self::build_all(files);
+        faults.into_iter().next().map_or(Ok(catalogue), Err)
+    }
+
+    /// What can be built of the files, and everything that is wrong with them.
+    pub(super) fn build_all(files: &[File]) -> (Self, Vec<CatalogueError>) {
+        Self::build_with(files, None)
+    }
+
+    fn build_with(files: &[File], local: Option<(&File, RawLocal)>) -> (Self, Vec<CatalogueError>) {
         let mut builder = Builder::default();
+        let mut faults = Vec::new();
+        let mut changes = Vec::new();
+        let overlaid = local.is_some();
+        if let Some((file, raw)) = local {
+            let muted = raw.change.iter().filter(|c| c.mute);
+            builder.muted = muted.map(|c| c.service.get_ref().clone()).collect();
+            let added = raw.service.into_iter().map(|s| builder.add(file, s));
+            faults.extend(added.filter_map(Result::err));
+            builder.local = builder.owners.keys().cloned().collect();
+            changes = raw.change.into_iter().map(|change| (file, change)).collect();
+        }
         let mut digest = blake3::Hasher::new();
+        if let Some((file, _)) = changes.first() {
+            digest.update(file.text.as_bytes());
+        }
         for file in files {
             for part in [file.name.as_bytes(), file.text.as_bytes()] {
                 digest.update(&(part.len() as u64).to_le_bytes());
                 digest.update(part);
             }
-            let raw: RawFile = file.parse()?;
-            for service in raw.service {
-                builder.add(file, service)?;
+            match file.parse::<RawFile>() {
+                Ok(raw) => {
+                    let wanted = raw.service.into_iter().filter_map(|s| builder.yields(s));
+                    let wanted: Vec<RawService> = wanted.collect();
+                    let added = wanted.into_iter().map(|s| builder.add(file, s));
+                    faults.extend(added.filter_map(Result::err));
+                }
+                Err(fault) => faults.push(fault),
             }
         }
         let hex = digest.finalize().to_hex();
         let version = hex.as_str().chars().take(VERSION_CHARS).collect();
-        builder.finish(version)
+        faults.extend(changes.into_iter().filter_map(|(file, c)| builder.change(file, c).err()));
+        if overlaid {
+            // The catalogue kept its own promises before somebody took names out of it.
+            builder.promises.retain(|p| p.local);
+        }
+        builder.finish(version, faults)
     }
 }
 
@@ -422,66 +510,94 @@ fn customary(label: &str) -> Option<Role> {
 }
 
 /// Service files lie at the top of the folder; the others there have names of their own.
-fn is_service_file(name: &str) -> bool {
-    !name.contains('/') && name != super::clients::FILE
+pub(super) fn is_service_file(name: &str) -> bool {
+    let others = [super::clients::FILE, super::check::SHARED_FILE, super::check::SOURCES_FILE];
+    !name.contains('/') && !others.contains(&name)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFile {
+pub(super) struct RawFile {
     #[serde(default)]
-    service: Vec<RawService>,
+    pub service: Vec<RawService>,
+}
+
+/// A local file: services of one's own, and changes to those of the catalogue.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLocal {
+    #[serde(default)]
+    pub service: Vec<RawService>,
+    #[serde(default)]
+    pub change: Vec<RawChange>,
+}
+
+/// What a local file says of a service of the catalogue.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawChange {
+    pub service: Spanned<String>,
+    pub name: Option<String>,
+    pub category: Option<Category>,
+    /// Its hosts count as unknown ones.
+    #[serde(default)]
+    pub mute: bool,
+    /// Facts that hold here: a contract of one's own, say.
+    #[serde(default)]
+    pub risk: BTreeMap<String, Fact>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawService {
-    id: Spanned<String>,
-    name: String,
-    vendor: String,
-    vendor_country: Spanned<String>,
-    category: Category,
+pub(super) struct RawService {
+    pub id: Spanned<String>,
+    pub name: String,
+    pub vendor: String,
+    pub vendor_country: Spanned<String>,
+    pub category: Category,
     #[serde(default)]
-    tags: Vec<Spanned<String>>,
-    status: Status,
-    first_added: Spanned<String>,
-    last_verified: Spanned<String>,
-    provenance: Vec<String>,
+    pub tags: Vec<Spanned<String>>,
+    pub status: Status,
+    pub first_added: Spanned<String>,
+    pub last_verified: Spanned<String>,
+    pub provenance: Vec<Spanned<String>>,
     #[serde(default)]
-    former_names: Vec<Spanned<String>>,
+    pub accounts: Accounts,
     #[serde(default)]
-    host: Vec<RawHost>,
+    pub former_names: Vec<Spanned<String>>,
     #[serde(default)]
-    apis: Vec<String>,
+    pub host: Vec<RawHost>,
     #[serde(default)]
-    ports: Vec<u16>,
+    pub apis: Vec<String>,
     #[serde(default)]
-    addresses: Vec<RawPrefix>,
+    pub ports: Vec<u16>,
     #[serde(default)]
-    must_match: Vec<Spanned<String>>,
+    pub addresses: Vec<RawPrefix>,
     #[serde(default)]
-    must_miss: Vec<Spanned<String>>,
+    pub must_match: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub must_miss: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawHost {
-    pattern: Spanned<String>,
+pub(super) struct RawHost {
+    pub pattern: Spanned<String>,
     #[serde(rename = "match")]
-    kind: Kind,
+    pub kind: Kind,
     #[serde(deserialize_with = "role")]
-    role: Role,
-    strength: Strength,
+    pub role: Role,
+    pub strength: Strength,
     #[serde(default)]
-    excludes: Vec<Spanned<String>>,
-    also_needed: Option<String>,
+    pub excludes: Vec<Spanned<String>>,
+    pub also_needed: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawPrefix {
-    prefix: Spanned<String>,
-    source: String,
+pub(super) struct RawPrefix {
+    pub prefix: Spanned<String>,
+    pub source: String,
 }
 
 /// A role by the word that the whole recorder has for it.
@@ -516,6 +632,8 @@ struct Promise<'f> {
     host: Spanned<String>,
     matches: bool,
     file: &'f File,
+    /// It stands in a local file.
+    local: bool,
 }
 
 #[derive(Default)]
@@ -527,9 +645,59 @@ struct Builder<'f> {
     /// Pattern text → owner, file and place of the first entry that has it.
     owners: HashMap<String, (usize, &'f File, Range<usize>)>,
     promises: Vec<Promise<'f>>,
+    /// Patterns of a local file, which the catalogue's give way to.
+    local: HashSet<String>,
+    /// Services whose hosts count as unknown.
+    muted: HashSet<String>,
+    /// The catalogue follows its local file.
+    after_local: bool,
 }
 
 impl<'f> Builder<'f> {
+    /// A service of the catalogue without what a local file took from it; `None` if the file has
+    /// a service of its id.
+    fn yields(&mut self, mut service: RawService) -> Option<RawService> {
+        self.after_local = true;
+        let id = service.id.get_ref();
+        if self.local.is_empty() && self.muted.is_empty() {
+            return Some(service);
+        }
+        if self.by_id.get(id).is_some_and(|&at| at < self.services.len()) && self.is_local(id) {
+            return None;
+        }
+        let muted = self.muted.contains(id);
+        let before = service.host.len();
+        service.host.retain(|h| !muted && !self.local.contains(h.pattern.get_ref()));
+        if service.host.len() < before && service.apis.is_empty() && service.ports.is_empty() {
+            // It stays known by name, though no host leads to it.
+            service.ports.push(0);
+        }
+        Some(service)
+    }
+
+    /// `true` if a service of this id stands in the local file.
+    fn is_local(&self, id: &str) -> bool {
+        let service = self.by_id.get(id).and_then(|&at| self.services.get(at));
+        service.is_some_and(|s| s.hosts.iter().any(|h| self.local.contains(&h.pattern)))
+    }
+
+    /// Changes a service as a local file says.
+    fn change(&mut self, file: &File, change: RawChange) -> Result<(), CatalogueError> {
+        let id = change.service.get_ref();
+        let at = self.by_id.get(id).copied();
+        let Some(service) = at.and_then(|at| self.services.get_mut(at)) else {
+            let message = format!("the catalogue has no service {id:?} to change");
+            return Err(file.error(change.service.span(), message));
+        };
+        if let Some(name) = change.name {
+            service.name = name;
+        }
+        if let Some(category) = change.category {
+            service.category = category;
+        }
+        Ok(())
+    }
+
     fn add(&mut self, file: &'f File, raw: RawService) -> Result<(), CatalogueError> {
         let at = self.services.len();
         let head = raw.id.span();
@@ -544,6 +712,9 @@ impl<'f> Builder<'f> {
             let host = self.add_host(file, host, at, hosts.len())?;
             hosts.push(host);
         }
+        if hosts.is_empty() && raw.apis.is_empty() && raw.ports.is_empty() {
+            return Err(file.error(head, "an entry without host, api or port".to_owned()));
+        }
         let addresses =
             raw.addresses.into_iter().map(|a| prefix(file, a)).collect::<Result<_, _>>()?;
         for (names, matches) in [(raw.must_match, true), (raw.must_miss, false)] {
@@ -552,11 +723,9 @@ impl<'f> Builder<'f> {
                 return Err(file.error(head, format!("{key} needs at least one host")));
             }
             for host in names {
-                self.promises.push(Promise { service: at, host, matches, file });
+                let local = !self.after_local;
+                self.promises.push(Promise { service: at, host, matches, file, local });
             }
-        }
-        if hosts.is_empty() && raw.apis.is_empty() && raw.ports.is_empty() {
-            return Err(file.error(head, "an entry without host, api or port".to_owned()));
         }
         self.services.push(Service {
             id: raw.id.into_inner(),
@@ -568,7 +737,8 @@ impl<'f> Builder<'f> {
             status: raw.status,
             first_added: raw.first_added.into_inner(),
             last_verified: raw.last_verified.into_inner(),
-            provenance: raw.provenance,
+            provenance: raw.provenance.into_iter().map(Spanned::into_inner).collect(),
+            accounts: raw.accounts,
             former_names: raw.former_names.into_iter().map(Spanned::into_inner).collect(),
             hosts,
             apis: raw.apis,
@@ -645,7 +815,11 @@ impl<'f> Builder<'f> {
         })
     }
 
-    fn finish(self, version: String) -> Result<Catalogue, CatalogueError> {
+    fn finish(
+        self,
+        version: String,
+        mut faults: Vec<CatalogueError>,
+    ) -> (Catalogue, Vec<CatalogueError>) {
         let Self { services, by_id, tree, patterns, promises, .. } = self;
         let catalogue = Catalogue { services, by_id, tree, patterns, version };
         for promise in promises {
@@ -659,9 +833,9 @@ impl<'f> Builder<'f> {
             let must = if promise.matches { "must match" } else { "must miss" };
             let host = promise.host.get_ref();
             let message = format!("{host:?} {must} {}", own.unwrap_or_default());
-            return Err(promise.file.error(promise.host.span(), message));
+            faults.push(promise.file.error(promise.host.span(), message));
         }
-        Ok(catalogue)
+        (catalogue, faults)
     }
 }
 
@@ -686,7 +860,7 @@ fn check_facts(file: &File, raw: &RawService) -> Result<(), CatalogueError> {
     if raw.provenance.is_empty() {
         return Err(file.error(raw.id.span(), "provenance is empty".to_owned()));
     }
-    if raw.provenance.iter().all(|p| p == "memory") {
+    if raw.provenance.iter().all(|p| p.get_ref() == "memory") {
         let certain = raw.host.iter().any(|h| h.strength == Strength::Certain);
         if certain || raw.status != Status::Unverified {
             let message = "from memory alone nothing is certain, and the status is unverified";

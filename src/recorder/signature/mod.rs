@@ -5,15 +5,22 @@
 //! Never: knows people, flows or policy; holds a vendor's name in code: data is `signatures/`.
 //! Limits: loaded once, read only after that; a lookup allocates nothing.
 
+pub mod bundle;
 pub mod catalog;
+pub mod check;
 pub mod clients;
+pub mod difference;
 pub mod matcher;
 pub mod network;
+pub mod risk;
 mod source;
 
-pub use catalog::{Catalogue, CatalogueError, Category, HostPattern, Kind, Service, Status};
+pub use catalog::{
+    Accounts, Catalogue, CatalogueError, Category, HostPattern, Kind, Service, Status,
+};
 pub use catalog::{Match, Strength};
 pub use clients::Clients;
 pub use network::Network;
+pub use risk::Risk;
 
 pub use super::words::{ClientClass, Role};

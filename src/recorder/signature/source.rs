@@ -64,10 +64,11 @@ pub(super) fn embedded(wanted: fn(&str) -> bool) -> Vec<File> {
         .collect()
 }
 
-/// The files of a folder and of its `network/` that `wanted` accepts by name, sorted.
+/// The files of a folder, of its `network/` and its `risk/` that `wanted` accepts by name, sorted.
 pub(super) fn from_dir(dir: &Path, wanted: fn(&str) -> bool) -> Result<Vec<File>, CatalogueError> {
     let mut files = Vec::new();
-    for (folder, prefix) in [(dir.to_path_buf(), ""), (dir.join("network"), "network/")] {
+    for (below, prefix) in [("", ""), ("network", "network/"), ("risk", "risk/")] {
+        let folder = dir.join(below);
         if !prefix.is_empty() && !folder.is_dir() {
             continue;
         }
@@ -93,6 +94,17 @@ pub(super) fn from_dir(dir: &Path, wanted: fn(&str) -> bool) -> Result<Vec<File>
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// One file that somebody named.
+pub(super) fn one(path: &Path) -> Result<File, CatalogueError> {
+    let size = fs::metadata(path).map_err(|e| unreadable(path, &e.to_string()))?.len();
+    if size > FILE_MAX_BYTES {
+        return Err(unreadable(path, "longer than 1 MiB"));
+    }
+    let text = fs::read_to_string(path).map_err(|e| unreadable(path, &e.to_string()))?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(File { name, text })
 }
 
 fn unreadable(path: &Path, why: &str) -> CatalogueError {

@@ -7,23 +7,29 @@
 //! Source: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>.
 
 mod alerts;
+mod decisions;
 mod error;
 mod file;
+mod ledger;
 mod outbox;
 mod queries;
 mod retention;
 pub mod rows;
 pub mod schema;
 mod sql;
+mod uses;
 mod write;
 
+pub use decisions::{Decision, decide};
 pub use error::Error;
+pub use ledger::{Ask, Hunted};
 pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
     Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,
     ServiceLine, Summary, Totals,
 };
 pub use retention::{Retained, Retention};
+pub use uses::{Known, Numbered, Presence, Use};
 
 use std::path::{Path, PathBuf};
 

@@ -33,6 +33,8 @@ pub struct Retention {
     pub candidates_days: u32,
     /// Daily roll-ups of unmatched destinations.
     pub destinations_days: u32,
+    /// The ledger of all destinations; 0 for none.
+    pub ledger_days: u32,
     /// Flows to go on with: no flow idles longer and still has its name.
     pub open_flows_days: u32,
     /// Alerts, delivered or not.
@@ -49,6 +51,7 @@ impl Default for Retention {
             evidence_days: 90,
             candidates_days: 400,
             destinations_days: 90,
+            ledger_days: 396,
             open_flows_days: 2,
             outbox_days: 90,
             memory_days: 400,
@@ -92,6 +95,9 @@ const HISTORY: Table = Table {
 
 const DESTINATION: Table =
     Table { name: "destination", key: "input, day, name", age: ("day", DAY), only: "true" };
+
+const LEDGER: Table =
+    Table { name: "ledger", key: "input, day, host", age: ("day", DAY), only: "true" };
 
 const CANDIDATE: Table =
     Table { name: "candidate", key: "input, day, host, grammars", age: ("day", DAY), only: "true" };
@@ -138,7 +144,7 @@ const INPUT: Table = Table {
     age: ("last_time", 1),
     only: "id NOT IN (SELECT input FROM usage UNION SELECT input FROM session
                       UNION SELECT input FROM finding UNION SELECT input FROM candidate
-                      UNION SELECT input FROM destination UNION SELECT input FROM hidden)",
+                      UNION SELECT input FROM destination UNION SELECT input FROM ledger UNION SELECT input FROM hidden)",
 };
 
 /// Forgets by age, then by size. See [`super::Store::retain`].
@@ -155,6 +161,7 @@ pub fn retain(
         (&EVIDENCE, days.evidence_days),
         (&HISTORY, days.evidence_days),
         (&DESTINATION, days.destinations_days),
+        (&LEDGER, days.ledger_days),
         (&CANDIDATE, days.candidates_days),
         (&USAGE, days.usage_days),
         (&SESSION, days.usage_days),
@@ -185,6 +192,7 @@ fn squeeze(conn: &mut Connection, size_max_bytes: u64, done: &mut Retained) -> R
             &EVIDENCE,
             &HISTORY,
             &DESTINATION,
+            &LEDGER,
             &CANDIDATE,
             &OUTBOX,
             &HIDDEN,

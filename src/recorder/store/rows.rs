@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::recorder::ledger::LedgerDay;
 use crate::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 
@@ -358,6 +359,8 @@ pub struct InputRows {
     pub candidates: Vec<Candidate>,
     /// Everything else, by day.
     pub destinations: Vec<DestinationDay>,
+    /// All destinations by day, hashed under the store's key.
+    pub ledger: Vec<LedgerDay>,
     /// What could not be seen.
     pub coverage: Vec<Coverage>,
     /// Devices that could not be looked into.

@@ -83,7 +83,8 @@ impl Writer<'_> {
     ) -> Result<Committed, Error> {
         let id = self.input(input, mode)?;
         if mode == Mode::Replace {
-            let tables = ["usage", "session", "candidate", "destination", "coverage", "hidden"];
+            let tables =
+                ["usage", "session", "candidate", "destination", "coverage", "hidden", "ledger"];
             for table in tables {
                 self.tx.execute(&format!("DELETE FROM {table} WHERE input = ?1"), [id])?;
             }
@@ -102,6 +103,7 @@ impl Writer<'_> {
         for row in &rows.destinations {
             self.destination(id, row)?;
         }
+        self.ledger(id, &rows.ledger)?;
         for row in &rows.coverage {
             self.coverage(id, row)?;
         }

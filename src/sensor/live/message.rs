@@ -25,6 +25,7 @@ use crate::observation::Batch;
 use crate::types::{MacAddr, Timestamp};
 use crate::watcher::capture::deal::Deal;
 use crate::watcher::capture::live::PortCounts;
+use crate::watcher::decode::Realms;
 use crate::watcher::mirror::MirrorCounts;
 
 /// Octets of one message of a watcher: above the largest batch with [`OBSERVATIONS_MAX`].
@@ -126,7 +127,7 @@ pub struct WatcherSetup {
     pub limits: [u64; 9],
 }
 
-/// What must not be seen.
+/// What must not be seen, and what must not be mixed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exclusions {
     /// Networks.
@@ -135,6 +136,8 @@ pub struct Exclusions {
     pub vlans: Vec<u16>,
     /// Link addresses.
     pub macs: Vec<MacAddr>,
+    /// Address spaces that are kept apart, by the interfaces' indices.
+    pub realms: Realms,
 }
 
 /// Rings of one interface.

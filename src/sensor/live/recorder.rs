@@ -135,7 +135,7 @@ impl Recorder {
         let file = kept.or_else(|| passing.clone());
         let options = config
             .store_options(passing.is_none() && file.is_some(), !rules.policy.rules().is_empty());
-        let store = match &file {
+        let mut store = match &file {
             Some(path) => Store::open(path, options)
                 .with_context(|| format!("cannot open the store {}", path.display()))?,
             None => Store::open_memory(options)?,
@@ -152,6 +152,7 @@ impl Recorder {
         }
         let couriers = Couriers::start(&setup, &config, file.as_deref(), views)?;
         let mut desk = Desk::new(rules.clone());
+        desk.keep_ledger(store.ledger_key()?);
         desk.captures(setup.interfaces.iter().map(|n| Text::from(n.as_str())).collect());
         let directory = Arc::new(Directory::default());
         desk.directory(directory.clone());

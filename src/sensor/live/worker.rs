@@ -150,8 +150,9 @@ fn listen(control: &OwnedFd, setup: &WatcherSetup, orders: &Orders) -> io::Resul
 }
 
 fn decode_options(setup: &WatcherSetup, exclude: &Exclusions) -> DecodeOptions {
-    let Exclusions { networks, vlans, macs } = exclude;
-    DecodeOptions { hash_seed: setup.seed, exclude: Exclude::new(networks, vlans, macs) }
+    let Exclusions { networks, vlans, macs, realms } = exclude;
+    let exclude = Exclude::new(networks, vlans, macs);
+    DecodeOptions { hash_seed: setup.seed, exclude, realms: realms.clone() }
 }
 
 fn limits_of(setup: &WatcherSetup) -> Limits {

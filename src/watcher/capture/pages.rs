@@ -5,6 +5,7 @@
 //! Limits: [`LARGE_FROM`], [`HUGE`].
 //! Source: mmap(2), madvise(2), `MADV_HUGEPAGE`.
 
+use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -16,6 +17,10 @@ pub const HUGE: usize = 2 << 20;
 
 /// Bytes from which on large pages are worth what their last one leaves unused.
 pub const LARGE_FROM: usize = HUGE / 2;
+
+/// Bytes from which on memory comes from the kernel in whole pages, so that values of the size of
+/// a cache line lie each in one.
+const MAPPED_FROM: usize = 16 << 10;
 
 /// A fixed number of plain values. A flow table is touched at random, one line a packet; in a
 /// virtual machine a missing address translation costs more than the missing line itself.
@@ -36,12 +41,16 @@ impl<T: Copy> Room<T> {
     #[expect(unsafe_code, reason = "memory of our own; this room has the unsafe code")]
     pub fn new(value: T, len: usize) -> Self {
         let bytes = len.saturating_mul(size_of::<T>());
-        let Some((base, mapped)) = (bytes >= LARGE_FROM).then(|| map(bytes)).flatten() else {
+        let Some((base, mapped)) = (bytes >= MAPPED_FROM).then(|| map(bytes)).flatten() else {
             let values = Box::leak(vec![value; len].into_boxed_slice());
             return Self { start: NonNull::from(values).cast(), len, mapped: None };
         };
-        let first = base.addr().get().next_multiple_of(HUGE);
-        let start = base.with_addr(std::num::NonZero::new(first).unwrap_or(base.addr())).cast();
+        let start = if bytes < LARGE_FROM {
+            base.cast()
+        } else {
+            let border = base.addr().get().next_multiple_of(HUGE);
+            base.with_addr(NonZero::new(border).unwrap_or(base.addr())).cast()
+        };
         // SAFETY: the aligned part of the mapping is `bytes` long (see `map`), writable, ours
         // alone, and aligned for any type. Every value is written before the slice exists.
         unsafe {
@@ -53,16 +62,20 @@ impl<T: Copy> Room<T> {
     }
 }
 
-/// Maps memory that holds `bytes` from its first large page border on; nothing if the kernel
-/// refuses.
+/// Maps memory that holds `bytes`, if large pages are worth it from the first border of one on;
+/// nothing if the kernel refuses.
 #[expect(unsafe_code, reason = "memory of our own; this room has the unsafe code")]
 fn map(bytes: usize) -> Option<(NonNull<std::ffi::c_void>, usize)> {
-    let mapped = bytes.checked_next_multiple_of(HUGE)?.checked_add(HUGE)?;
+    let large = bytes >= LARGE_FROM;
+    let mapped =
+        if large { bytes.checked_next_multiple_of(HUGE)?.checked_add(HUGE)? } else { bytes };
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
     let base = unsafe { mmap_anonymous(ptr::null_mut(), mapped, protection, flags) }.ok()?;
-    // SAFETY: advice changes no content. It may be refused, which costs speed only.
-    let _ = unsafe { madvise(base, mapped, Advice::LinuxHugepage) };
+    if large {
+        // SAFETY: advice changes no content. It may be refused, which costs speed only.
+        let _ = unsafe { madvise(base, mapped, Advice::LinuxHugepage) };
+    }
     Some((NonNull::new(base)?, mapped))
 }
 
@@ -109,13 +122,16 @@ mod tests {
 
     #[test]
     fn a_room_holds_what_was_put_there() {
-        for len in [0, 1, 1000, LARGE_FROM / 8, HUGE / 8 + 1, 3 * HUGE / 8] {
+        for len in [0, 1, 1000, MAPPED_FROM / 8, LARGE_FROM / 8, HUGE / 8 + 1, 3 * HUGE / 8] {
             let mut room = Room::new(7_u64, len);
             assert_eq!((room.len(), room.iter().all(|&v| v == 7)), (len, true));
             room.iter_mut().zip(0..).for_each(|(v, n)| *v = n);
             assert!(room.iter().zip(0..).all(|(&v, n)| v == n), "{len} values");
-            assert_eq!(room.mapped.is_some(), len >= LARGE_FROM / 8);
-            let there = std::thread::scope(|s| s.spawn(|| room.len()).join().expect("a thread"));
+            assert_eq!(room.mapped.is_some(), len >= MAPPED_FROM / 8);
+            let border = if len >= LARGE_FROM / 8 { HUGE } else { 4096 };
+            assert!(room.mapped.is_none() || room.as_ptr().addr().is_multiple_of(border));
+            // It moves to the thread that owns it.
+            let there = std::thread::spawn(move || room.len()).join().expect("a thread");
             assert_eq!(there, len);
         }
     }

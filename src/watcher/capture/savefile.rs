@@ -42,6 +42,10 @@ pub enum Format {
     Gzip,
     /// Compressed with Zstandard.
     Zstd,
+    /// Compressed with lz4.
+    Lz4,
+    /// Compressed with xz.
+    Xz,
     /// Something whose name we know and that we do not read.
     Known(&'static str),
     /// No capture that we know of.
@@ -100,9 +104,7 @@ const KNOWN: &[(&[u8], &str)] = &[
     (b"iptrace", "an iptrace capture"),
     (b"\x05VNF", "a Visual Networks capture"),
     (b"BZh", "compressed with bzip2"),
-    (b"\xfd7zXZ\0", "compressed with xz"),
-    (b"\x04\x22\x4d\x18", "compressed with lz4"),
-    (b"\x02\x21\x4c\x18", "compressed with lz4"),
+    (b"\x02\x21\x4c\x18", "compressed with lz4 in its oldest form"),
     (b"PK\x03\x04", "a zip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
 ];
@@ -127,6 +129,8 @@ pub fn recognise(head: &[u8]) -> Format {
         [0x0a, 0x0d, 0x0d, 0x0a] => Format::Pcapng,
         [0x1f, 0x8b, 0x08, _] => Format::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd] => Format::Zstd,
+        [0x04, 0x22, 0x4d, 0x18] => Format::Lz4,
+        [0xfd, b'7', b'z', b'X'] if head.starts_with(b"\xfd7zXZ\0") => Format::Xz,
         _ => KNOWN
             .iter()
             .find(|(magic, _)| head.starts_with(magic))

@@ -104,7 +104,13 @@ enum Stream {
     Plain(Box<Raw>),
     Gzip(Box<MultiGzDecoder<BufReader<Rewound>>>),
     Zstd(Box<zstd::Decoder<'static, BufReader<Rewound>>>),
+    Lz4(Box<lz4_flex::frame::FrameDecoder<BufReader<Rewound>>>),
+    Xz(Box<liblzma::bufread::XzDecoder<BufReader<Rewound>>>),
 }
+
+/// Memory that unpacking xz may take: the dictionary of its highest preset has 64 MiB. A file may
+/// ask for 4 GiB, and then is refused.
+const XZ_MEMORY_MAX: u64 = 100 << 20;
 
 impl Stream {
     fn raw(&mut self) -> &mut Raw {
@@ -112,6 +118,8 @@ impl Stream {
             Stream::Plain(raw) => raw,
             Stream::Gzip(gzip) => gzip.get_mut().get_mut().get_mut().1,
             Stream::Zstd(zstd) => zstd.get_mut().get_mut().get_mut().1,
+            Stream::Lz4(lz4) => lz4.get_mut().get_mut().get_mut().1,
+            Stream::Xz(xz) => xz.get_mut().get_mut().get_mut().1,
         }
     }
 }
@@ -122,6 +130,8 @@ impl Read for Stream {
             Stream::Plain(raw) => raw.read(buf),
             Stream::Gzip(gzip) => gzip.read(buf),
             Stream::Zstd(zstd) => zstd.read(buf),
+            Stream::Lz4(lz4) => lz4.read(buf),
+            Stream::Xz(xz) => xz.read(buf),
         }
     }
 }
@@ -200,6 +210,17 @@ impl Source {
                 let decoder = zstd::Decoder::with_buffer(rewound(head.clone(), raw));
                 Stream::Zstd(Box::new(decoder.map_err(unreadable)?))
             }
+            Format::Lz4 => {
+                let packed = rewound(head.clone(), raw);
+                Stream::Lz4(Box::new(lz4_flex::frame::FrameDecoder::new(packed)))
+            }
+            Format::Xz => {
+                let flags = liblzma::stream::CONCATENATED;
+                let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_MAX, flags);
+                let decoder = decoder.map_err(|e| unreadable(e.into()))?;
+                let packed = rewound(head.clone(), raw);
+                Stream::Xz(Box::new(liblzma::bufread::XzDecoder::new_stream(packed, decoder)))
+            }
             _ => Stream::Plain(Box::new(raw)),
         };
         let packed = !matches!(stream, Stream::Plain(_));
@@ -216,7 +237,7 @@ impl Source {
             Format::Known(name) => {
                 return Err(Refusal::NotCapture(format!("not supported: {name}")));
             }
-            Format::Gzip | Format::Zstd => {
+            Format::Gzip | Format::Zstd | Format::Lz4 | Format::Xz => {
                 return Err(Refusal::NotCapture("not supported: compressed twice".to_owned()));
             }
             Format::Unknown if packed => {
@@ -320,6 +341,8 @@ impl Source {
             Stream::Plain(raw) => raw.bytes,
             Stream::Gzip(gzip) => gzip.get_ref().get_ref().get_ref().1.bytes,
             Stream::Zstd(zstd) => zstd.get_ref().get_ref().get_ref().1.bytes,
+            Stream::Lz4(lz4) => lz4.get_ref().get_ref().get_ref().1.bytes,
+            Stream::Xz(xz) => xz.get_ref().get_ref().get_ref().1.bytes,
         }
     }
 

@@ -87,6 +87,18 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().expect("memory")
 }
 
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(bytes).expect("memory");
+    lz4.finish().expect("memory")
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    xz.write_all(bytes).expect("memory");
+    xz.finish().expect("memory")
+}
+
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).expect("memory")
 }
@@ -353,6 +365,10 @@ fn reads_compressed_captures() {
         ("gzip with a tail", [gzip(&plain), b"tail".to_vec()].concat(), 400, true),
         ("zstd", zstd(&plain), 400, false),
         ("zstd in frames", [zstd(a), zstd(b)].concat(), 400, false),
+        ("lz4", lz4(&plain), 400, false),
+        ("lz4 in frames", [lz4(a), lz4(b)].concat(), 400, false),
+        ("xz", xz(&plain), 400, false),
+        ("xz in streams", [xz(a), xz(b)].concat(), 400, false),
     ] {
         let (run, report) = read_bytes(&bytes);
         assert_eq!(
@@ -363,7 +379,7 @@ fn reads_compressed_captures() {
         );
     }
     // Every cut gives what could be unpacked, and says that it was cut.
-    for whole in [gzip(&plain), zstd(&plain)] {
+    for whole in [gzip(&plain), zstd(&plain), lz4(&plain), xz(&plain)] {
         for cut in (40..whole.len()).step_by(7) {
             let (run, report) = read_bytes(&whole[..cut]);
             let said = report.fault.is_some() || matches!(report.state, InputState::Failed(_));
@@ -512,7 +528,8 @@ fn time_and_filter_select_frames() {
         ("filter", None, None, Some("udp port 53"), 5, 0),
         ("filter and time", at(1001), at(1004), Some("udp port 53"), 1, 0),
     ] {
-        let options = Options { since, until, filter: filter.map(Into::into), separate: false };
+        let options =
+            Options { since, until, filter: filter.map(Into::into), ..Options::default() };
         let run = read_with(&paths, &options);
         let count = |input| run.seen.iter().filter(|s| s.0 == input).count();
         assert_eq!((count(0), count(1)), (one, two), "{name}");

@@ -89,7 +89,7 @@ struct Ip {
 
 impl Ip {
     /// `segment` holds what was captured behind the IP header, of `len` octets on the wire.
-    #[inline(always)]
+    #[inline]
     fn transport(&self, segment: &[u8], len: usize, place: Place) -> Option<Packet> {
         let h: &[u8; 8] = segment.first_chunk()?;
         let ports = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));

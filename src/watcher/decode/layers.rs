@@ -7,9 +7,10 @@
 //! neighbour discovery options.
 //! Source: RFC 791, 8200, 9293, 768, 826, 4861; those of the wrappings stand in `wrapped.rs`.
 
-use super::Place;
 use super::count::{Fate, Oddity, Wrapping, Wrappings};
 use super::exclude::Exclude;
+use super::realm::{Realms, Tag};
+use super::{DecodeOptions, Place};
 use crate::types::{MacAddr, Realm};
 use crate::watcher::packet::{FlowKey, Fragment, Neighbor, NeighborSource, Packet, addr_of};
 
@@ -100,6 +101,9 @@ const UDP: Short = Short { truncated: Fate::UdpTruncated, malformed: Fate::UdpMa
 pub(super) struct Walk<'a> {
     seed: u64,
     exclude: &'a Exclude,
+    realms: &'a Realms,
+    /// Address space, as far as the way in tells it.
+    pub realm: Realm,
     neighbors: &'a mut Vec<Neighbor>,
     place: Place,
     /// Captured octets.
@@ -134,16 +138,17 @@ pub(super) struct Ip {
 impl<'a> Walk<'a> {
     /// Starts at the first octet of `bytes`, which were `wire` octets on the wire.
     pub fn new(
-        seed: u64,
-        exclude: &'a Exclude,
+        options: &'a DecodeOptions,
         neighbors: &'a mut Vec<Neighbor>,
         place: Place,
         bytes: &'a [u8],
         wire: usize,
     ) -> Self {
         Self {
-            seed,
-            exclude,
+            seed: options.hash_seed,
+            exclude: &options.exclude,
+            realms: &options.realms,
+            realm: Realm::default(),
             neighbors,
             place,
             bytes,
@@ -283,6 +288,11 @@ impl<'a> Walk<'a> {
         if self.exclude.holds_vlan(id) { Err(Fate::Excluded) } else { Ok(()) }
     }
 
+    /// Behind a tag another realm may begin.
+    pub fn behind(&mut self, tag: Tag, id: u32) {
+        self.realm = self.realms.behind(tag, id).unwrap_or(self.realm);
+    }
+
     // --- IP ---
 
     fn v4(&mut self) -> Step {
@@ -391,7 +401,7 @@ impl<'a> Walk<'a> {
             id,
             protocol,
             depth: self.depth,
-            realm: Realm::default(),
+            realm: self.realm,
             ttl: self.ip.ttl,
         })
     }
@@ -482,7 +492,7 @@ impl<'a> Walk<'a> {
     /// The packet of the IP header last read, with its payload from `payload` on.
     fn packet(&self, protocol: u8, sport: u16, dport: u16, payload: usize) -> Packet {
         let (src, dst) = ((self.ip.src, sport), (self.ip.dst, dport));
-        let (key, from_hi) = FlowKey::new(Realm::default(), protocol, src, dst, self.ip.v6);
+        let (key, from_hi) = FlowKey::new(self.realm, protocol, src, dst, self.ip.v6);
         Packet {
             hash: key.hash(self.seed),
             key,
@@ -569,7 +579,7 @@ impl<'a> Walk<'a> {
         let plain = !mac.is_zero() && !mac.is_group() && !addr_of(addr, v6).is_multicast();
         if plain {
             let addr = addr_of(addr, v6);
-            let (frame, realm) = (self.place.frame, Realm::default());
+            let (frame, realm) = (self.place.frame, self.realm);
             self.neighbors.push(Neighbor { frame, realm, source, addr, mac });
         }
         Ok(plain)

@@ -12,18 +12,20 @@ mod count;
 mod exclude;
 mod fast;
 mod layers;
+mod realm;
 mod stitch;
 mod wrapped;
 
 pub use count::{DecodeCounters, Fate, Oddity, Wrapping};
 pub use exclude::Exclude;
 pub use layers::{EXTENSIONS_MAX, OPTIONS_MAX, WRAPPINGS_MAX};
+pub use realm::{Realms, Tag};
 pub use stitch::{
     BYTES_MAX, DATAGRAMS_MAX, FRAGMENTS_PER_DATAGRAM_MAX, REASSEMBLY_TIMEOUT_S, Stitcher,
 };
 
 use self::layers::{End, Ip, Layer, Walk};
-use super::packet::{Block, Decoded, Fragment, Neighbor};
+use super::packet::{Block, Decoded, Fragment, Frame, Neighbor};
 
 /// What a decoder is told once.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,8 @@ pub struct DecodeOptions {
     pub hash_seed: u64,
     /// What must not be seen.
     pub exclude: Exclude,
+    /// Address spaces that are kept apart.
+    pub realms: Realms,
 }
 
 /// Turns frames into packets; without state, so threads may share one.
@@ -67,7 +71,7 @@ impl Decoder {
     /// Decodes every frame of a block; `out` is emptied first.
     pub fn block(&self, block: &Block, out: &mut Decoded, counters: &mut DecodeCounters) {
         out.clear();
-        let straight = self.options.exclude.is_empty();
+        let straight = self.options.exclude.is_empty() && self.options.realms.is_empty();
         // Counted in registers; the array is touched once a block.
         let (mut plain, mut tagged, mut cut) = (0_u64, 0_u64, 0_u64);
         let mut chunk = (u16::MAX, [].as_slice());
@@ -91,7 +95,7 @@ impl Decoder {
                 out.packets.push(packet);
                 continue;
             }
-            let fate = self.slow(bytes, wire, place, frame.link, out, counters);
+            let fate = self.slow(bytes, wire, place, frame, out, counters);
             counters.fate(fate, 1);
         }
         counters.fate(Fate::Packet, plain);
@@ -106,14 +110,13 @@ impl Decoder {
         bytes: &[u8],
         wire: usize,
         place: Place,
-        link: u16,
+        frame: &Frame,
         out: &mut Decoded,
         counters: &mut DecodeCounters,
     ) -> Fate {
-        let seed = self.options.hash_seed;
-        let exclude = &self.options.exclude;
-        let mut walk = Walk::new(seed, exclude, &mut out.neighbors, place, bytes, wire);
-        let (end, oddity) = walk.run(Layer::Link(link));
+        let mut walk = Walk::new(&self.options, &mut out.neighbors, place, bytes, wire);
+        walk.realm = self.options.realms.of_input(frame.input);
+        let (end, oddity) = walk.run(Layer::Link(frame.link));
         if walk.beyond_frame {
             counters.oddity(Oddity::LengthBeyondFrame);
         }
@@ -153,9 +156,9 @@ impl Decoder {
             ttl: one.ttl,
             len: wire.saturating_add(header),
         };
-        let (seed, exclude) = (self.options.hash_seed, &self.options.exclude);
         let mut walk =
-            Walk::new(seed, exclude, neighbors, place, bytes, wire).in_datagram(ip, one.depth);
+            Walk::new(&self.options, neighbors, place, bytes, wire).in_datagram(ip, one.depth);
+        walk.realm = one.realm;
         walk.beyond_frame = !whole;
         let (end, oddity) = walk.run(Layer::Transport(one.protocol));
         walk.wrappings.count(counters);

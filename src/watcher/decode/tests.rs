@@ -828,7 +828,8 @@ fn compare(bytes: &[u8]) {
     let place = Place { chunk: 0, offset: 3, frame: 0 };
     let mut slow = Decoded::default();
     let mut counters = DecodeCounters::default();
-    Decoder::default().slow(bytes, bytes.len(), place, 1, &mut slow, &mut counters);
+    let frame = Frame { link: 1, ..Frame::default() };
+    Decoder::default().slow(bytes, bytes.len(), place, &frame, &mut slow, &mut counters);
     if let Some(fast) = fast::packet(0, bytes, bytes.len(), place) {
         let slow = slow.packets.first().copied();
         assert_eq!(format!("{:?}", Some(fast)), format!("{slow:?}"), "{bytes:x?}");

@@ -7,6 +7,7 @@
 
 use super::count::{Fate, Wrapping};
 use super::layers::{LINK, Layer, Next, Step, TAG, Walk};
+use super::realm::Tag;
 
 impl Walk<'_> {
     pub(super) fn link(&mut self, link: u16) -> Step {
@@ -120,7 +121,9 @@ impl Walk<'_> {
             0x0806 => self.arp(),
             0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => {
                 let h = self.take::<4>(TAG)?;
-                self.check_vlan(u16::from_be_bytes([h[0] & 0x0f, h[1]]))?;
+                let id = u16::from_be_bytes([h[0] & 0x0f, h[1]]);
+                self.check_vlan(id)?;
+                self.behind(Tag::Vlan, id.into());
                 self.enter(Wrapping::Vlan, Layer::Type(u16::from_be_bytes([h[2], h[3]])))
             }
             0x8847 | 0x8848 => Ok(Next::Layer(Layer::Mpls)),
@@ -459,6 +462,11 @@ impl Walk<'_> {
         }
         // Answers may come from the tunnel's port.
         let (wrapping, skip, layer) = self.tunnel_on(dst).or_else(|| self.tunnel_on(src))?;
+        if matches!(wrapping, Wrapping::Vxlan | Wrapping::Geneve)
+            && let Some(h) = self.peek::<8>(0)
+        {
+            self.behind(Tag::Vni, u32::from_be_bytes([0, h[4], h[5], h[6]]));
+        }
         Some(self.skip(skip, TAG).and_then(|()| match wrapping {
             // Counted label by label.
             Wrapping::Mpls => Ok(Next::Layer(layer)),

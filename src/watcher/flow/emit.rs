@@ -5,7 +5,7 @@
 //! Limits: texts are cut at [`TEXT_MAX`].
 
 use super::texts::Texts;
-use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, TextId};
+use crate::observation::{Dhcp, Fact, Hello, Http, NameSource, QuicId, TextId};
 use crate::types::{MacAddr, NAME_MAX, plain_name};
 use crate::watcher::protocol::{HelloTransport, HostSource, Metadata};
 
@@ -65,11 +65,13 @@ fn person(texts: &mut Texts, raw: &[u8]) -> TextId {
 }
 
 fn name(texts: &mut Texts, raw: &[u8]) -> TextId {
-    if raw == b"." {
-        return texts.intern(".");
-    }
     let mut buf = [0u8; NAME_MAX];
-    plain_name(raw, &mut buf).map_or(TextId::NONE, |n| texts.intern(n))
+    written(raw, &mut buf).map_or(TextId::NONE, |n| texts.intern(n))
+}
+
+/// The plain form of a name; the root is a name of its own.
+fn written<'b>(raw: &[u8], buf: &'b mut [u8; NAME_MAX]) -> Option<&'b str> {
+    if raw == b"." { Some(".") } else { plain_name(raw, buf) }
 }
 
 fn optional(texts: &mut Texts, raw: Option<&[u8]>) -> TextId {
@@ -82,11 +84,20 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
     let mut event = Event { fact: None, naming: None, anomaly: None };
     event.fact = Some(match metadata {
         Metadata::Hello(hello) => {
-            let server = hello.server_name.map_or(TextId::NONE, |n| name(texts, n));
+            // The name is new or lies anywhere in memory; the rest is made while it is fetched.
+            let mut buf = [0; NAME_MAX];
+            let plain = hello.server_name.and_then(|n| written(n, &mut buf));
+            let sought = plain.map(|n| texts.seek(n));
+            let ja4 = hello.offer.map_or(TextId::NONE, |offer| texts.fingerprint(&offer));
+            if let Some(sought) = &sought {
+                texts.approach(sought);
+            }
+            // Printable already, and short.
+            let alpn = texts.intern(hello.alpn);
+            let server = sought.map_or(TextId::NONE, |sought| texts.find(&sought));
             if server.is_none() && hello.server_name.is_some() {
                 event.anomaly = Some("name_unusable");
             }
-            let ja4 = hello.offer.map_or(TextId::NONE, |offer| texts.fingerprint(&offer));
             let source = match hello.transport {
                 HelloTransport::Quic => NameSource::QuicSni,
                 HelloTransport::Tls | HelloTransport::Dtls => NameSource::Sni,
@@ -102,8 +113,7 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
             Fact::Hello(Hello {
                 transport: hello.transport,
                 name: server,
-                // Printable already, and short.
-                alpn: texts.intern(hello.alpn),
+                alpn,
                 ja4,
                 version: hello.version,
                 ech: hello.ech,
@@ -221,6 +231,10 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
             domain: person(texts, domain),
         },
         Metadata::ServerHello { .. } => return event_without_fact(event),
+        // Whoever sends it knows the flow's name.
+        Metadata::QuicServerId(id) => {
+            Fact::QuicServerId { name: TextId::NONE, id: QuicId::new(id) }
+        }
         Metadata::Anomaly(what) => {
             event.anomaly = Some(what);
             return event_without_fact(event);

@@ -28,7 +28,10 @@ use crate::watcher::packet::{Block, Decoded, Neighbor, Packet, octets_of};
 pub const SHARDS: usize = 1 << table::SHARD_BITS;
 
 /// Packets ahead whose table line is fetched early: enough to hide one memory access each.
-const AHEAD: usize = 16;
+const AHEAD: usize = 24;
+
+/// Packets ahead whose line is looked at, in case that another flow has it: by then it has come.
+const NEXT_AHEAD: usize = 8;
 
 /// The flow stage of one watcher: every `of`-th shard, and an interner.
 pub struct Flows {
@@ -92,6 +95,11 @@ impl Flows {
                 && let Some(shard) = owner(soon)
             {
                 shard.prefetch(soon);
+            }
+            if let Some(next) = packets.get(i.wrapping_add(NEXT_AHEAD))
+                && let Some(shard) = owner(next)
+            {
+                shard.prefetch_next(next);
             }
             while let Some(neighbor) = neighbors.next_if(|n| n.frame <= packet.frame) {
                 self.neighbor(block, neighbor, &mut observations);

@@ -16,17 +16,22 @@ use super::emit::{self, Event, Naming};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
 use super::texts::Texts;
 use super::work::{Outcome, Work};
-use crate::observation::{Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order};
+use crate::observation::{
+    Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order, QuicId, TextId,
+};
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::{Block, Decoded, FlowKey, Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
-use crate::watcher::protocol::{Metadata, Protocol, tunnel};
+use crate::watcher::protocol::{Metadata, Protocol, quic, tunnel};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// LINKTYPE_ETHERNET: the link whose frames begin with two MAC addresses.
 const ETHERNET: u16 = 1;
+
+/// Where QUIC servers listen, nearly all of them: elsewhere a first octet is too little to go by.
+const QUIC_PORT: u16 = 443;
 
 /// Payload packets of a flow that the probe looks at: a banner, a greeting and the first words
 /// of each side; what has not spoken by then never does.
@@ -39,6 +44,9 @@ const RETRY_BYTES_MAX: u32 = 16 << 10;
 /// receive window in use.
 const JUMP_MAX: u32 = 64 << 20;
 
+/// Receive window that common systems open by themselves.
+const WINDOW_COMMON: u32 = 4 << 20;
+
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
 
@@ -47,7 +55,7 @@ const SWEEP_ROUND_S: u64 = 16;
 const FINISH_FLOWS: usize = 1024;
 
 /// Slots ahead whose cold record is fetched when all flows end.
-const FINISH_AHEAD: usize = 12;
+const FINISH_AHEAD: usize = 24;
 
 /// Addresses whose MAC was told already, to tell each once in ten minutes.
 const NEIGHBORS_MAX: usize = 4_096;
@@ -234,6 +242,16 @@ impl Shard {
         }
     }
 
+    /// Fetches the second line of a packet that comes very soon, if it needs one.
+    #[inline]
+    pub fn prefetch_next(&self, packet: &Packet) {
+        if packet.key.v6 {
+            self.v6.prefetch_next(&Key6::pack(&packet.key), packet.hash);
+        } else {
+            self.v4.prefetch_next(&Key4::pack(&packet.key), packet.hash);
+        }
+    }
+
     /// Counts a packet and lets its flow's parser read it.
     #[inline]
     pub fn packet(&mut self, arrival: &Arrival<'_>, out: &mut Outlet<'_>) {
@@ -415,7 +433,9 @@ impl Rest {
             }
             work = self.probe(hot, arrival, payload, opening, out);
         }
-        let Some(mut work) = work else { return };
+        let Some(mut work) = work else {
+            return self.apply(&slot.key, hot, arrival.moment(), out);
+        };
         let from = direction(hot, packet);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let mac = arrival.client_mac(from);
@@ -613,6 +633,16 @@ impl Rest {
         };
         let Some((protocol, speaker)) = found else {
             hot.set_tunnel(tunnel_number(packet, payload));
+            let first = hot.quiet() && !hot.has(flag::REPORTED);
+            if packet.key.protocol == UDP
+                && port == QUIC_PORT
+                && first
+                && from == Direction::Up
+                && let Some(id) = quic::short(payload)
+            {
+                let fact = Some(Fact::QuicMoved(QuicId::new(id)));
+                self.events.push(Event { fact, naming: None, anomaly: None });
+            }
             if hot.probes >= PROBES_MAX || hot.tunnel() != 0 {
                 hot.flags &= !flag::READING;
             }
@@ -662,7 +692,10 @@ impl Rest {
             if let Some(naming) = event.naming {
                 self.name(key, hot, &naming, at, out);
             }
-            if let Some(fact) = event.fact {
+            if let Some(mut fact) = event.fact {
+                if let Fact::QuicServerId { name, .. } = &mut fact {
+                    *name = self.cold.get(hot.cold).map_or(TextId::NONE, |c| c.name);
+                }
                 out.observations.push(Observation {
                     order: Order { frame: at.frame, shard: self.index },
                     input: at.input,
@@ -850,6 +883,10 @@ impl Rest {
             *room = less;
             // The table is read in order, its records are not.
             self.cold.prefetch(table.cold_at(index.saturating_add(FINISH_AHEAD)));
+            let soon = table.cold_at(index.saturating_add(FINISH_AHEAD / 2));
+            if let Some(cold) = self.cold.get(soon) {
+                out.texts.prefetch(cold.name);
+            }
             let Some(slot) = table.slot(index) else { continue };
             // Closed ones too: a last alert may come after the FIN.
             let last = FlowState::LAST | FlowState::OPEN;
@@ -1126,12 +1163,14 @@ fn note_state(hot: &mut Hot, side: usize, packet: &Packet) {
             hot.flags |= flag::ANSWERED;
         }
     }
-    if packet.flags & tcp_flags::FIN != 0 {
+    let known = hot.has(flag::SEQ_KNOWN << side);
+    let next = hot.next_seq.get(side).copied().unwrap_or(0);
+    // A FIN ends what lies within a window; bytes in front of it may be missing.
+    let end = packet.seq.wrapping_add(packet.payload_wire);
+    if packet.flags & tcp_flags::FIN != 0 && (!known || end.wrapping_sub(next) <= WINDOW_COMMON) {
         hot.flags |= flag::FIN << side;
     }
     // Only the exact number resets (RFC 5961 §3); a FIN takes one that is not counted here.
-    let known = hot.has(flag::SEQ_KNOWN << side);
-    let next = hot.next_seq.get(side).copied().unwrap_or(0);
     let exact = !known || packet.seq.wrapping_sub(next) <= 1;
     if packet.flags & tcp_flags::RST != 0 && exact {
         hot.flags |= flag::RST;

@@ -13,6 +13,10 @@ use crate::watcher::packet::Packet;
 /// Unconsumed bytes held for a parser: the largest hello (64 KiB) and its record headers.
 pub const HELD_MAX: usize = 96 << 10;
 
+/// Bytes that the first allocation for held bytes takes at most on the word of a length field: two
+/// full segments, as the hellos with post-quantum shares need.
+const HELD_FIRST: usize = 3 << 10;
+
 /// Bytes that arrived ahead of a hole.
 pub const WAITING_MAX: usize = 96 << 10;
 
@@ -226,6 +230,10 @@ impl Stream {
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         if self.held.len().saturating_add(bytes.len()) > HELD_MAX {
             return false;
+        }
+        if self.held.capacity() == 0 {
+            // A parser says how much it needs; a liar gets no more than a hello usually takes.
+            self.held.reserve_exact(self.need.clamp(bytes.len(), HELD_FIRST.max(bytes.len())));
         }
         self.held.extend_from_slice(bytes);
         true

@@ -457,10 +457,26 @@ fn path_of(target: &[u8]) -> Option<&[u8]> {
     (path.len() <= MATCH_BYTES_MAX && target.starts_with(b"/")).then_some(path)
 }
 
-/// A cheap look that spares most rows the full match: the last byte.
+/// A cheap look that spares most rows the full match: the last byte, then all that stands behind
+/// the last star, or before the first.
 fn ends_alike(pattern: &str, path: &[u8]) -> bool {
-    let last = pattern.as_bytes().last();
-    last == Some(&b'*') || last == path.last()
+    let pattern = pattern.as_bytes();
+    match pattern.last() {
+        Some(b'*') => {
+            let front = pattern.iter().position(|&b| b == b'*').unwrap_or(0);
+            let front = pattern.get(..front).unwrap_or_default();
+            // A slash in front of the stars may be the path's end.
+            path.starts_with(front.strip_suffix(b"/").unwrap_or(front))
+        }
+        last if last != path.last() => false,
+        _ => {
+            let star = pattern.iter().rposition(|&b| b == b'*');
+            let tail = pattern.get(star.map_or(0, |at| at.saturating_add(1))..);
+            // Behind leading stars the path may be all of the tail.
+            let tail = tail.unwrap_or_default();
+            path.ends_with(tail) || tail.strip_prefix(b"/") == Some(path)
+        }
+    }
 }
 
 /// Matches by segments, from the last one: `**` in front or behind (not both) stands for any

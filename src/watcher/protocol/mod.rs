@@ -121,6 +121,8 @@ pub enum Metadata<'a> {
         /// Wire value, RFC 8446 §4.1.3.
         version: u16,
     },
+    /// The connection id that a QUIC server chose for itself.
+    QuicServerId(&'a [u8]),
     /// A name in a server certificate in clear (TLS ≤ 1.2): subjectAltName dNSName first, else CN.
     CertificateName(&'a [u8]),
     /// A question in a query message.

@@ -77,6 +77,8 @@ pub(super) struct Packet<'a> {
     pub(super) scheme: Scheme,
     /// Destination connection id.
     pub(super) dcid: &'a [u8],
+    /// Source connection id: the one that its sender wants to be called by.
+    pub(super) scid: &'a [u8],
     /// The packet from its first byte to its last, or to where the capture was cut.
     pub(super) bytes: &'a [u8],
     /// Where the packet number starts in `bytes`.
@@ -118,12 +120,12 @@ fn layout(bytes: &[u8], scheme: Scheme) -> Parsed<Packet<'_>> {
     let first = rest.u8("header form")?;
     rest.skip(4, "version")?;
     let dcid = id(&mut rest, "destination connection id")?;
-    id(&mut rest, "source connection id")?;
+    let scid = id(&mut rest, "source connection id")?;
     let kind = kind(first, scheme);
     if kind == Kind::Retry {
         // Nothing follows a Retry: the token reaches to the end.
         let number_at = bytes.len();
-        return Ok(Packet { kind, scheme, dcid, bytes, number_at, length: 0, behind: &[] });
+        return Ok(Packet { kind, scheme, dcid, scid, bytes, number_at, length: 0, behind: &[] });
     }
     if kind == Kind::Initial {
         let token = varint(&mut rest, "token length")?;
@@ -136,7 +138,7 @@ fn layout(bytes: &[u8], scheme: Scheme) -> Parsed<Packet<'_>> {
     let number_at = bytes.len().saturating_sub(rest.len());
     let end = number_at.saturating_add(length);
     let (bytes, behind) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
-    Ok(Packet { kind, scheme, dcid, bytes, number_at, length, behind })
+    Ok(Packet { kind, scheme, dcid, scid, bytes, number_at, length, behind })
 }
 
 /// `true` if `datagram` can be the first that a QUIC client sends.

@@ -59,6 +59,14 @@ pub fn looks_like(datagram: &[u8]) -> bool {
     header::is_opening(datagram) || google::is_clear(datagram)
 }
 
+/// What follows the first octet of a packet with a short header, at most as much as an id can have
+/// (RFC 9000 §17.3): nothing if the datagram is none that a client could go on with.
+pub fn short(datagram: &[u8]) -> Option<&[u8]> {
+    let (first, rest) = datagram.split_first()?;
+    // Header form 0, fixed bit 1; id, packet number, and what protection needs.
+    (first & 0xc0 == 0x40).then(|| rest.get(..usize::from(header::ID_MAX)))?
+}
+
 /// Reads the QUIC of one UDP flow.
 pub struct Quic {
     stage: Stage,
@@ -162,7 +170,12 @@ impl DatagramParser for Quic {
         self.told.version(bytes, out);
         if let Stage::Answer(handshake, server) = self.stage {
             return match from == server && answers(handshake, bytes) {
-                true => answer(handshake, out),
+                true => {
+                    if let Some(packet) = packets(bytes).find(|p| !p.scid.is_empty()) {
+                        out(Metadata::QuicServerId(packet.scid));
+                    }
+                    answer(handshake, out)
+                }
                 false if self.left == 0 => Then::Done,
                 false => Then::Need(1),
             };

@@ -6,7 +6,7 @@
 //! (ECH), RFC 9147 §5.2 (DTLS header).
 
 use super::{CLIENT_HELLO, MESSAGE_MAX};
-use crate::watcher::protocol::ja4::{Offer, is_grease, values};
+use crate::watcher::protocol::ja4::{self, is_grease, values};
 use crate::watcher::protocol::{ClientHello, EchOuter, HelloTransport};
 use crate::watcher::wire::{ParseError, Parsed, Reader};
 
@@ -59,7 +59,7 @@ pub fn client_hello<'a>(
     if u32::try_from(message.len()).is_ok_and(|there| there < fields.length) {
         return Err(ParseError::short("length"));
     }
-    let offer = Offer {
+    let offer = ja4::Offer {
         transport,
         version: fields.version,
         alpn: protocols(fields.alpn).next().unwrap_or_default(),
@@ -162,7 +162,7 @@ impl<'a> Fields<'a> {
     fn into_hello(
         self,
         transport: HelloTransport,
-        offer: Option<Offer<'a>>,
+        offer: Option<ja4::Offer<'a>>,
         alpn: &'a mut [u8; ALPN_MAX],
     ) -> ClientHello<'a> {
         ClientHello {
@@ -300,10 +300,12 @@ mod tests {
     use proptest::prelude::*;
     use tls_parser::{TlsExtension, TlsMessage, TlsMessageHandshake, parse_tls_plaintext};
 
-    use super::super::{RECORD_HEADER, sample::*};
+    use super::super::RECORD_HEADER;
+    use super::super::sample::{self, *};
     use super::*;
     use crate::watcher::protocol::Metadata;
     use crate::watcher::protocol::ja4::JA4_LEN;
+    use sample::Offer;
 
     fn read(message: &[u8], transport: HelloTransport) -> String {
         match client_hello(message, transport, &mut Scratch::default()) {
