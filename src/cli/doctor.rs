@@ -48,5 +48,5 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
         ..options.recorder
     };
     eprintln!("shadowtap: looking for {} s ...", args.seconds);
-    watch::start(options, args.config.clone(), Vec::new())
+    watch::start(options, args.config.as_deref(), &[])
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -117,10 +117,10 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
     let keeps = args.store.is_some() || config.store.file.is_some();
     let asked = keeps || args.alerts.is_some() || args.quiet || args.no_view;
     let viewed = stdout.is_free() && !asked && io::stdout().is_terminal();
-    let socket = Some(match &args.socket {
+    let socket = match &args.socket {
         Some(path) => path.clone(),
         None => socket_folder()?.join(format!("{}.sock", std::process::id())),
-    });
+    };
     let filter = expression(args)?;
     let mut options = options(args.interfaces.clone(), &config, filter);
     options.recorder = RecorderSetup {
@@ -132,28 +132,23 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
         stats: args.stats.clone(),
         quiet: args.quiet,
         viewed,
-        socket: socket.clone(),
+        socket: Some(socket.clone()),
         ..options.recorder
     };
     if viewed {
-        let socket = socket.unwrap_or_default().display().to_string();
+        let socket = socket.display().to_string();
         options.view = Some(vec!["top".to_owned(), "--attach".to_owned(), socket]);
     }
-    start(options, args.config.clone(), flags(args))
+    start(options, args.config.as_deref(), &flags(args))
 }
 
 /// Runs a sensor, and puts the causes that a person can mend into words.
 ///
 /// # Errors
 /// As [`run`].
-pub fn start(
-    options: LiveOptions,
-    config: Option<PathBuf>,
-    flags: Vec<Flag>,
-) -> anyhow::Result<u8> {
+pub fn start(options: LiveOptions, config: Option<&Path>, flags: &[Flag]) -> anyhow::Result<u8> {
     let watched = options.interfaces.clone();
-    let mut reload =
-        || Config::load_with(config.as_deref(), &flags).ok().map(|c| exclusions(&c, &watched));
+    let mut reload = || Config::load_with(config, flags).ok().map(|c| exclusions(&c, &watched));
     match live::run(options, &mut reload) {
         Err(error) => match error.downcast_ref::<Ended>() {
             Some(Ended(code)) => Ok(*code),

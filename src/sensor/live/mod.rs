@@ -49,7 +49,7 @@ use message::{
 const RESTARTS_MAX: usize = 10;
 
 /// See [`RESTARTS_MAX`].
-const RESTARTS_WITHIN: Duration = Duration::from_secs(60);
+const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
 /// How often the parent looks at signals, children and interfaces.
 const ROUND: Duration = Duration::from_millis(100);
@@ -685,5 +685,5 @@ fn link_of(name: &str) -> u16 {
 fn lost_before(name: &str) -> u64 {
     let counters = ["rx_dropped", "rx_missed_errors", "rx_fifo_errors"];
     let read = |what: &&str| number_of(name, &format!("statistics/{what}")).unwrap_or(0);
-    counters.iter().map(|what| read(what)).fold(0, u64::saturating_add)
+    counters.iter().map(read).fold(0, u64::saturating_add)
 }

@@ -648,8 +648,9 @@ impl Couriers {
                 .spawn(move || courier::live::show(views, shown, count))?;
         }
         let lines = setup.alerts.iter().map(|p| Receiving::Lines(p.clone()));
-        let sinks: Vec<Receiving> =
-            lines.chain(config.sinks.iter().cloned().map(Receiving::Settings)).collect();
+        let sinks: Vec<Receiving> = lines
+            .chain(config.sinks.iter().map(|s| Receiving::Settings(Box::new(s.clone()))))
+            .collect();
         let count = if store.is_some() { sinks.len() } else { 0 };
         for (sink, store) in sinks.into_iter().zip(std::iter::repeat(store)) {
             let Some(store) = store.map(Path::to_owned) else { break };
@@ -725,7 +726,7 @@ impl Couriers {
 /// A sink before it is opened, in the thread that serves it.
 enum Receiving {
     Lines(PathBuf),
-    Settings(SinkSettings),
+    Settings(Box<SinkSettings>),
 }
 
 impl Receiving {

@@ -143,12 +143,12 @@ impl Deal {
         asm.jump(ends.stop);
 
         asm.place(v4);
-        self.ipv4(asm, inner, ends);
+        Self::ipv4(asm, inner, ends);
         asm.place(v6);
         self.ipv6(asm, inner, ends);
     }
 
-    fn ipv4(&self, asm: &mut Assembler, inner: Option<Label>, ends: Ends) {
+    fn ipv4(asm: &mut Assembler, inner: Option<Label>, ends: Ends) {
         asm.load_word(12);
         asm.op(op::ST, slot::A);
         asm.load_word(16);
@@ -169,7 +169,7 @@ impl Deal {
         asm.op(op::LSH, 2);
         asm.op(op::ADD_X, 0);
         asm.op(op::TAX, 0);
-        self.transport(asm, inner, ends);
+        Self::transport(asm, inner, ends);
     }
 
     fn ipv6(&self, asm: &mut Assembler, inner: Option<Label>, ends: Ends) {
@@ -192,11 +192,11 @@ impl Deal {
         asm.load_byte(6);
         asm.op(op::ST, slot::KIND);
         asm.advance(40);
-        self.transport(asm, inner, ends);
+        Self::transport(asm, inner, ends);
     }
 
     /// The transport at X, whose protocol is in [`slot::KIND`]; tunnels lead further in.
-    fn transport(&self, asm: &mut Assembler, inner: Option<Label>, ends: Ends) {
+    fn transport(asm: &mut Assembler, inner: Option<Label>, ends: Ends) {
         let (tcp, udp, gre, four, six) =
             (asm.label(), asm.label(), asm.label(), asm.label(), asm.label());
         asm.op(op::LD_MEM, slot::KIND);

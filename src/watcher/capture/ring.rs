@@ -116,7 +116,7 @@ pub fn open(index: u32, workers: usize, options: &RingOptions) -> Result<Vec<Own
         let fd = socket()?;
         let version: libc::c_int = libc::tpacket_versions::TPACKET_V3 as libc::c_int;
         set(&fd, libc::PACKET_VERSION, &version, "choose TPACKET_V3")?;
-        let reserve = TAG as libc::c_uint;
+        let reserve = libc::c_uint::try_from(TAG).unwrap_or(0);
         set(&fd, libc::PACKET_RESERVE, &reserve, "reserve room for tags")?;
         // Until all rings of the group stand nothing may pass, or frames would come twice.
         filter(&fd, &nothing)?;
@@ -197,9 +197,9 @@ fn set_at<T>(
 
 /// A ring of `bytes` octets in whole blocks.
 fn geometry(bytes: usize) -> libc::tpacket_req3 {
-    let number = |n: usize| libc::c_uint::try_from(n).unwrap_or(libc::c_uint::MAX);
     // The kernel wants frames named though version 3 packs them; any divisor of a block will do.
     const FRAME: usize = 2048;
+    let number = |n: usize| libc::c_uint::try_from(n).unwrap_or(libc::c_uint::MAX);
     let blocks = blocks(bytes);
     libc::tpacket_req3 {
         tp_block_size: number(BLOCK_BYTES),
@@ -219,7 +219,7 @@ fn blocks(bytes: usize) -> usize {
 fn bind(fd: &OwnedFd, index: u32) -> Result<(), RingError> {
     // SAFETY: all-zero is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as libc::c_ushort;
+    address.sll_family = libc::c_ushort::try_from(libc::AF_PACKET).unwrap_or(0);
     address.sll_protocol = EVERY_PROTOCOL.to_be();
     address.sll_ifindex = libc::c_int::try_from(index).unwrap_or(0);
     let len = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0);
@@ -232,7 +232,7 @@ fn promiscuous(fd: &OwnedFd, index: u32) -> Result<(), RingError> {
     // SAFETY: all-zero is a valid packet_mreq.
     let mut wanted: libc::packet_mreq = unsafe { std::mem::zeroed() };
     wanted.mr_ifindex = libc::c_int::try_from(index).unwrap_or(0);
-    wanted.mr_type = libc::PACKET_MR_PROMISC as libc::c_ushort;
+    wanted.mr_type = libc::c_ushort::try_from(libc::PACKET_MR_PROMISC).unwrap_or(0);
     set(fd, libc::PACKET_ADD_MEMBERSHIP, &wanted, "ask for frames to others")
 }
 
