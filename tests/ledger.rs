@@ -184,7 +184,7 @@ fn the_store_alone_names_nobody() {
     let scan = shadowtap(dir, &["scan", "-q", "--store", "s.db", "a.pcap"]);
     assert!(scan.status.success(), "{}", text(&scan.stderr));
     let store = Connection::open(dir.join("s.db")).unwrap();
-    let rows: u64 = store.query_row("SELECT count(*) FROM ledger", [], |r| r.get(0)).unwrap();
+    let rows: u32 = store.query_row("SELECT count(*) FROM ledger", [], |r| r.get(0)).unwrap();
     assert_eq!(rows, 1_101);
     let key = fs::read(dir.join("s.db.ledger-key")).unwrap();
     use std::os::unix::fs::PermissionsExt;
@@ -201,7 +201,7 @@ fn the_store_alone_names_nobody() {
     assert_eq!(hunt.status.code(), Some(2), "{}", text(&hunt.stdout));
     Capture::new().visit(MONDAY, 1, "one.example", 10).write(&dir.join("b.pcap"));
     assert!(shadowtap(dir, &["scan", "-q", "--store", "s.db", "b.pcap"]).status.success());
-    let of = |sql: &str| store.query_row(sql, [], |r| r.get::<_, u64>(0)).unwrap();
+    let of = |sql: &str| store.query_row(sql, [], |r| r.get::<_, u32>(0)).unwrap();
     assert_eq!(of("SELECT count(*) FROM ledger"), 1);
     assert_eq!(of("SELECT count FROM counter WHERE name = 'ledger_rows_without_key'"), 1_101);
     // Switched off, it goes with its key.

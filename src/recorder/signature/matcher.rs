@@ -130,7 +130,8 @@ impl LabelTree {
             };
             let (start, next_left) = last_label(name, end);
             let number = node.tenant.or(node.suffix);
-            if number.is_some() || node.barred {
+            // A template that was walked before may have come further.
+            if (number.is_some() || node.barred) && end <= best.left {
                 best = Found { number, open: Some((start, end)), left: end };
             }
             let label = name.get(start..end).unwrap_or_default();
@@ -284,6 +285,8 @@ mod tests {
             ("deep.docs.example.com", Kind::Exact),
             ("both.example.com", Kind::Exact),
             ("both.example.com", Kind::Suffix),
+            ("api.{plan}.tool.test", Kind::Template),
+            ("pro.tool.test", Kind::Suffix),
         ];
         for (number, (pattern, kind)) in (0..).zip(patterns) {
             assert!(tree.insert(pattern, kind, number), "{pattern}");
@@ -322,6 +325,8 @@ mod tests {
             ("named below barred", "deep.docs.example.com", Some((7, None))),
             ("exact before suffix", "both.example.com", Some((8, None))),
             ("suffix of both", "x.both.example.com", Some((9, Some("x")))),
+            ("template longer than a fixed suffix", "api.pro.tool.test", Some((10, Some("pro")))),
+            ("the fixed suffix elsewhere", "www.pro.tool.test", Some((11, Some("www")))),
             ("upper case is not plain", "CHAT.EXAMPLE.COM", None),
         ];
         for (name, host, expected) in cases {
