@@ -39,7 +39,7 @@ use crate::recorder::alert::rfc3339;
 use crate::recorder::finding::bytes;
 use crate::recorder::policy::Policy;
 use crate::recorder::policy::file::word;
-use crate::recorder::signature::{Catalogue, Category};
+use crate::recorder::signature::{Catalogue, Category, Risk};
 use crate::recorder::store::rows::{InputRow, Text};
 use crate::recorder::store::{
     Answers, CoverageLine, Decision, Error, HiddenLine, Known, Numbered, Scope,
@@ -97,6 +97,8 @@ pub struct Options<'a> {
     pub until: Option<Timestamp>,
     /// Names of services.
     pub catalogue: &'a Catalogue,
+    /// What is known of services beyond their hosts.
+    pub risk: Option<&'a Risk>,
     /// Judge by this policy; without it verdicts stay as recorded.
     pub policy: Option<&'a Policy>,
     /// Who belongs where.

@@ -466,6 +466,7 @@ fn detail(risk: &Risk, out: &mut Vec<Block>) {
             .collect();
         facts.push(("Who sends", clients.join("; ")));
     }
+    facts.push(("Score of the service", risk.score.clone()));
     facts.push(("User impact", risk.impact.clone()));
     facts.push(("Cost of acting", risk.cost.clone()));
     let owner = if risk.owner.is_empty() { "nobody yet" } else { &risk.owner };

@@ -218,6 +218,7 @@ impl Facts<'_> {
         risk.last_seen = Some(rfc3339(sum.volume.last));
         risk.departments = self.shares(devices, sum.volume.sent);
         risk.clients = shares_of_classes(&sum);
+        risk.score = self.score(id);
         risk.impact = impact(devices);
         risk.cost = self.cost(known.map(|s| s.category), id);
         risk.findings = Figure::new(
@@ -456,6 +457,7 @@ impl Facts<'_> {
             clients: Vec::new(),
             first_seen: None,
             last_seen: None,
+            score: String::new(),
             impact: String::new(),
             cost: String::new(),
             owner: owner.to_owned(),
@@ -526,6 +528,21 @@ impl Facts<'_> {
             }
         }
         names.into_iter().collect()
+    }
+
+    /// What the catalogue knows of the service, as a number that can be recomputed.
+    fn score(&self, id: &str) -> String {
+        let Some(score) = self.options.risk.map(|r| r.score(id)) else { return String::new() };
+        let known = score.known_percent;
+        match score.points {
+            Some(points) => format!(
+                "{points} of 100 (0 is harmless), with {known} % of the weight known; `shadowtap service {id}` has the lines"
+            ),
+            None => format!(
+                "no number: {known} % of the weight is known, {} % are needed; `shadowtap service {id}` has the lines",
+                score.known_percent_min
+            ),
+        }
     }
 
     fn cost(&self, category: Option<Category>, id: &str) -> String {
