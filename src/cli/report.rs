@@ -141,11 +141,17 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
 }
 
 /// Opens a store for reading, and says which if it fails.
+///
+/// # Errors
+/// If it cannot be read.
 pub fn open(path: &Path) -> anyhow::Result<Answers> {
     Answers::open(path).with_context(|| format!("cannot read the store {}", path.display()))
 }
 
 /// The departments of a file; none without one.
+///
+/// # Errors
+/// If the file cannot be read, or does not hold.
 pub fn read_departments(path: Option<&Path>) -> anyhow::Result<Departments> {
     let Some(path) = path else { return Ok(Departments::default()) };
     let doc = Document::read(path).map_err(crate::config::ConfigError::from)?;
@@ -153,6 +159,9 @@ pub fn read_departments(path: Option<&Path>) -> anyhow::Result<Departments> {
 }
 
 /// Writes to a file, or to standard output.
+///
+/// # Errors
+/// If it cannot be written.
 pub fn write_to(output: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     match output {
         Some(path) => {

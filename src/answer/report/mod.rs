@@ -418,8 +418,9 @@ impl Facts<'_> {
     /// Who answers for a service: whoever decided last, else the policy.
     fn owner(&self, id: &str) -> String {
         let subject = format!("service:{id}");
-        let decided = self.decisions.iter().rev().filter(|d| *d.subject == *subject);
-        let decided = decided.filter_map(|d| d.owner.as_deref()).next();
+        let about = |d: &&Decision| *d.subject == *subject;
+        let mut decided = self.decisions.iter().rev().filter(about);
+        let decided = decided.find_map(|d| d.owner.as_deref());
         let rules = self.options.policy.map(Policy::rules).unwrap_or_default();
         let service = self.options.catalogue.service(id);
         let covers = |target: &crate::recorder::policy::Target| match target {
@@ -846,6 +847,7 @@ impl Facts<'_> {
         News { known, text, services: new }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list of sentences")]
     fn unseen(
         &self,
         ledger: &[CoverageLine],

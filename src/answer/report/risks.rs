@@ -112,6 +112,7 @@ impl Facts<'_> {
         Ok(risks)
     }
 
+    #[expect(clippy::too_many_lines, reason = "everything that weighs on a risk, in one place")]
     fn of_service(
         &self,
         id: &Text,
@@ -202,8 +203,8 @@ impl Facts<'_> {
         );
         let mut risk =
             self.blank(&format!("service:{id}"), title, severity, reasons, &aspects, controls);
-        risk.status = word(verdict).to_owned();
-        risk.level = level.code().to_owned();
+        risk.status = String::from(word(verdict));
+        risk.level = String::from(level.code());
         risk.devices = self.devices_figure(count);
         risk.sessions =
             Figure::new(sum.volume.sessions, self.of.sessions, "sessions with AI services");
@@ -342,7 +343,7 @@ impl Facts<'_> {
             risk.id = format!("candidate:own-{number}");
         }
         let totals = &line.totals;
-        risk.status = "unknown".to_owned();
+        risk.status = String::from("unknown");
         risk.devices = self.devices_figure(totals.devices);
         risk.sent = Figure::new(totals.bytes_up, totals.bytes_up, "bytes sent to this host");
         risk.received =
@@ -353,10 +354,10 @@ impl Facts<'_> {
             "{} would miss it, if it is in use.",
             capital(&counted(totals.devices, "device"))
         );
-        risk.cost = "An hour of whoever runs the host: what is it, and whose?".to_owned();
-        risk.proposal =
-            "Find out who runs it; then approve it, move it behind a login, or switch it off."
-                .to_owned();
+        risk.cost = String::from("An hour of whoever runs the host: what is it, and whose?");
+        risk.proposal = String::from(
+            "Find out who runs it; then approve it, move it behind a login, or switch it off.",
+        );
         let host = if host == *line.host { host } else { "HOST".to_owned() };
         risk.actions = vec![Action {
             what: "Say who looks into it".to_owned(),
@@ -390,9 +391,9 @@ impl Facts<'_> {
             &["hidden-use"],
             controls,
         );
-        risk.status = "unknown".to_owned();
+        risk.status = String::from("unknown");
         risk.devices = figure;
-        risk.impact = "Nobody loses a service if names become visible again.".to_owned();
+        risk.impact = String::from("Nobody loses a service if names become visible again.");
         let (proposal, what) = match subject {
             "encrypted-dns" => (
                 "Make the house's resolver the only one: forbid others at the firewall, set it by management.",
@@ -411,8 +412,8 @@ impl Facts<'_> {
                 "Firewall: block the relays' names if they are not",
             ),
         };
-        risk.cost = "A change of configuration; no licence.".to_owned();
-        risk.proposal = proposal.to_owned();
+        risk.cost = String::from("A change of configuration; no licence.");
+        risk.proposal = String::from(proposal);
         risk.actions = vec![Action { what: what.to_owned(), command: String::new() }];
         risk
     }
