@@ -15,7 +15,7 @@ use shadowtap::answer::verify::{self, Verdict};
 use shadowtap::recorder::policy::Policy;
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::recorder::store::rows::Text;
-use shadowtap::recorder::store::{Answers, Decision, decide};
+use shadowtap::recorder::store::{Answers, Decision, Options as StoreOptions, Scope, decide};
 use shadowtap::recorder::words::{Disposition, State};
 use shadowtap::types::Timestamp;
 use shadowtap::written::Document;
@@ -48,6 +48,7 @@ fn report(path: &Path, policy_text: Option<&str>, names: Names, devices: u64) ->
         since: None,
         until: None,
         catalogue: &catalogue,
+        risk: None,
         policy: policy.as_ref(),
         departments: &departments,
         names,
@@ -87,7 +88,7 @@ fn no_name_and_no_address_leaves_masked() {
         let text = known.actor.text();
         secrets.extend([Some(text.ip), text.mac, text.host].into_iter().flatten());
     }
-    for finding in answers.findings(&Default::default()).unwrap() {
+    for finding in answers.findings(&Scope::default()).unwrap() {
         secrets.insert(finding.id.to_string());
     }
     assert!(secrets.len() > 300, "the store names people: {}", secrets.len());
@@ -206,7 +207,7 @@ fn a_decision_gives_a_risk_its_owner_state_and_history_until_it_ends() {
 fn a_store_without_anything_says_what_silence_is_worth() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    drop(shadowtap::recorder::store::Store::open(&path, Default::default()).unwrap());
+    drop(shadowtap::recorder::store::Store::open(&path, StoreOptions::default()).unwrap());
     let r = report(&path, None, Names::Masked, 1);
     assert!(r.verdict.contains("No use of an AI service was seen."), "{}", r.verdict);
     assert!(r.verdict.contains("says nothing"), "{}", r.verdict);
@@ -224,6 +225,7 @@ fn time_comes_from_the_store_and_since_cuts_it() {
         since: Some(Timestamp(since)),
         until: Some(Timestamp(until)),
         catalogue: &catalogue,
+        risk: None,
         policy: None,
         departments: Box::leak(Box::default()),
         names: Names::Masked,

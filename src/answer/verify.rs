@@ -7,6 +7,8 @@
 //! A file carries `shadowtap-sha256:` and 64 hexadecimal digits, once. The digits are the SHA-256
 //! of the same file with 64 zeros in their place.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 
 /// What a file has before it is sealed.
@@ -76,7 +78,8 @@ fn digest(bytes: &[u8], at: usize) -> String {
     hasher.update([b'0'; DIGITS]);
     hasher.update(bytes.get(at.saturating_add(DIGITS)..).unwrap_or_default());
     hasher.finalize().iter().fold(String::new(), |mut text, octet| {
-        text.push_str(&format!("{octet:02x}"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{octet:02x}");
         text
     })
 }

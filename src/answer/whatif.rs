@@ -51,6 +51,7 @@ pub fn tell(answers: &Answers, asked: &Question<'_>) -> Result<String, Failure> 
     Ok(out)
 }
 
+#[expect(clippy::too_many_lines, reason = "one page of text, from top to bottom")]
 fn text(
     out: &mut String,
     asked: &Question<'_>,

@@ -147,7 +147,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<u8> {
         };
         let mut text = whatif::tell(&answers, &question)?;
         for note in export::misses(&list, args.form) {
-            text.push_str(&format!("  {note}.\n"));
+            text.extend(["  ", note.as_str(), ".\n"]);
         }
         write_to(output, text.as_bytes())?;
         return Ok(0);

@@ -14,9 +14,8 @@ use super::{Problem, Since, policy};
 use crate::answer::departments::Departments;
 use crate::answer::mask::Names;
 use crate::answer::report::{self, Format, Options};
-use crate::config::Config;
 use crate::recorder::policy::Policy;
-use crate::recorder::signature::Catalogue;
+use crate::recorder::signature::{Catalogue, Risk};
 use crate::recorder::store::Answers;
 use crate::types::Timestamp;
 use crate::written::Document;
@@ -77,12 +76,12 @@ pub struct ReportArgs {
 pub struct Today {
     /// Services.
     pub catalogue: Catalogue,
+    /// What is known of them.
+    pub risk: Risk,
     /// Decisions; `None` if nobody gave any, so that verdicts stay as recorded.
     pub policy: Option<Policy>,
     /// The file that the policy came from, if it is one.
     pub policy_file: Option<PathBuf>,
-    /// The rest.
-    pub config: Config,
 }
 
 /// Reads configuration, catalogue and policy.
@@ -95,14 +94,14 @@ pub fn today(
     signatures: Option<&PathBuf>,
 ) -> anyhow::Result<Today> {
     let config = policy::configured(config, policy, signatures)?;
-    let catalogue = config.catalogue()?;
+    let (catalogue, risk) = config.catalogue_and_risk()?;
     let (policy, problems) = config.policy(&catalogue)?;
     for problem in problems {
         eprintln!("{problem}");
     }
     let policy_file = config.policy.file.clone();
     let given = policy_file.is_some() || !policy.rules().is_empty();
-    Ok(Today { catalogue, policy: given.then_some(policy), policy_file, config })
+    Ok(Today { catalogue, risk, policy: given.then_some(policy), policy_file })
 }
 
 /// Runs the command.
@@ -125,6 +124,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
         since: args.since.map(|s| s.before(last)),
         until: args.until,
         catalogue: &today.catalogue,
+        risk: Some(&today.risk),
         policy: today.policy.as_ref(),
         departments: &departments,
         names: if args.names { Names::Shown } else { Names::Masked },
@@ -141,11 +141,17 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
 }
 
 /// Opens a store for reading, and says which if it fails.
+///
+/// # Errors
+/// If it cannot be read.
 pub fn open(path: &Path) -> anyhow::Result<Answers> {
     Answers::open(path).with_context(|| format!("cannot read the store {}", path.display()))
 }
 
 /// The departments of a file; none without one.
+///
+/// # Errors
+/// If the file cannot be read, or does not hold.
 pub fn read_departments(path: Option<&Path>) -> anyhow::Result<Departments> {
     let Some(path) = path else { return Ok(Departments::default()) };
     let doc = Document::read(path).map_err(crate::config::ConfigError::from)?;
@@ -153,6 +159,9 @@ pub fn read_departments(path: Option<&Path>) -> anyhow::Result<Departments> {
 }
 
 /// Writes to a file, or to standard output.
+///
+/// # Errors
+/// If it cannot be written.
 pub fn write_to(output: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     match output {
         Some(path) => {

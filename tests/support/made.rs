@@ -82,7 +82,7 @@ pub fn device(n: u64) -> Arc<Actor> {
         realm: Realm(0),
         addr: [10, a.wrapping_add(1), b, c].into(),
         mac: Some(MacAddr([2, 0, 0, a, b, c])),
-        host_name: (n % 9 != 0).then(|| Text::from(format!("{name}-laptop-{n}"))),
+        host_name: (!n.is_multiple_of(9)).then(|| Text::from(format!("{name}-laptop-{n}"))),
         who: Person::Unknown,
     })
 }
@@ -93,11 +93,12 @@ pub fn departments(devices: u64) -> String {
         ["Research", "Sales", "Finance", "Legal", "Production", "Marketing", "Service", "People"];
     let mut text = String::new();
     for (i, name) in names.iter().enumerate() {
-        text.push_str(&format!("[[department]]\nname = \"{name}\"\nnetworks = [\n"));
+        text += &["[[department]]\nname = \"", name, "\"\nnetworks = [\n"].concat();
         for block in 0..=(devices / 64) {
             if block % 8 == i as u64 {
                 let [.., a, b, c] = (block * 64).to_be_bytes();
-                text.push_str(&format!("  \"10.{}.{b}.{c}/26\",\n", a.wrapping_add(1)));
+                let net = format!("  \"10.{}.{b}.{c}/26\",\n", a.wrapping_add(1));
+                text += &net;
             }
         }
         text.push_str("]\n\n");
@@ -169,6 +170,7 @@ pub fn put(
         tenant: None,
         role,
         weak: false,
+        same_host: false,
     };
     let told = finding::tell(&hit, &ruling, level, class, sent);
     let (first, last) = (Timestamp(at), Timestamp(at + 300 * S));

@@ -45,7 +45,7 @@ fn write(out: &mut String, block: &Block) -> std::fmt::Result {
             }
             writeln!(out)
         }
-        Block::Chart(_, _, of) => table(out, of),
+        Block::Chart(_, _, of) | Block::Table(of) => table(out, of),
         Block::Page => Ok(()),
         Block::Section(_, title) => writeln!(out, "## {}\n", plain(title)),
         Block::Sub(_, title, cell) if cell.text.is_empty() => {
@@ -78,7 +78,6 @@ fn write(out: &mut String, block: &Block) -> std::fmt::Result {
             }
             writeln!(out)
         }
-        Block::Table(of) => table(out, of),
     }
 }
 

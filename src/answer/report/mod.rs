@@ -39,7 +39,7 @@ use crate::recorder::alert::rfc3339;
 use crate::recorder::finding::bytes;
 use crate::recorder::policy::Policy;
 use crate::recorder::policy::file::word;
-use crate::recorder::signature::{Catalogue, Category};
+use crate::recorder::signature::{Catalogue, Category, Risk};
 use crate::recorder::store::rows::{InputRow, Text};
 use crate::recorder::store::{
     Answers, CoverageLine, Decision, Error, HiddenLine, Known, Numbered, Scope,
@@ -97,6 +97,8 @@ pub struct Options<'a> {
     pub until: Option<Timestamp>,
     /// Names of services.
     pub catalogue: &'a Catalogue,
+    /// What is known of services beyond their hosts.
+    pub risk: Option<&'a Risk>,
     /// Judge by this policy; without it verdicts stay as recorded.
     pub policy: Option<&'a Policy>,
     /// Who belongs where.
@@ -416,8 +418,9 @@ impl Facts<'_> {
     /// Who answers for a service: whoever decided last, else the policy.
     fn owner(&self, id: &str) -> String {
         let subject = format!("service:{id}");
-        let decided = self.decisions.iter().rev().filter(|d| *d.subject == *subject);
-        let decided = decided.filter_map(|d| d.owner.as_deref()).next();
+        let about = |d: &&Decision| *d.subject == *subject;
+        let mut decided = self.decisions.iter().rev().filter(about);
+        let decided = decided.find_map(|d| d.owner.as_deref());
         let rules = self.options.policy.map(Policy::rules).unwrap_or_default();
         let service = self.options.catalogue.service(id);
         let covers = |target: &crate::recorder::policy::Target| match target {
@@ -844,6 +847,7 @@ impl Facts<'_> {
         News { known, text, services: new }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list of sentences")]
     fn unseen(
         &self,
         ledger: &[CoverageLine],

@@ -203,6 +203,8 @@ pub struct Risk {
     pub first_seen: Option<String>,
     /// Last packet.
     pub last_seen: Option<String>,
+    /// The catalogue's score of the service, and how much is known for it; empty for what is none.
+    pub score: String,
     /// Who would miss it.
     pub impact: String,
     /// What acting costs.

@@ -466,6 +466,7 @@ fn detail(risk: &Risk, out: &mut Vec<Block>) {
             .collect();
         facts.push(("Who sends", clients.join("; ")));
     }
+    facts.push(("Score of the service", risk.score.clone()));
     facts.push(("User impact", risk.impact.clone()));
     facts.push(("Cost of acting", risk.cost.clone()));
     let owner = if risk.owner.is_empty() { "nobody yet" } else { &risk.owner };
@@ -595,6 +596,7 @@ fn method(report: &Report, out: &mut Vec<Block>) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one table after the other")]
 fn annex(report: &Report, out: &mut Vec<Block>) {
     out.push(Block::Section("annex", "Annex".to_owned()));
     out.push(Block::Sub(String::new(), "Devices".to_owned(), Cell::default()));

@@ -112,6 +112,7 @@ impl Facts<'_> {
         Ok(risks)
     }
 
+    #[expect(clippy::too_many_lines, reason = "everything that weighs on a risk, in one place")]
     fn of_service(
         &self,
         id: &Text,
@@ -202,8 +203,8 @@ impl Facts<'_> {
         );
         let mut risk =
             self.blank(&format!("service:{id}"), title, severity, reasons, &aspects, controls);
-        risk.status = word(verdict).to_owned();
-        risk.level = level.code().to_owned();
+        risk.status = String::from(word(verdict));
+        risk.level = String::from(level.code());
         risk.devices = self.devices_figure(count);
         risk.sessions =
             Figure::new(sum.volume.sessions, self.of.sessions, "sessions with AI services");
@@ -218,6 +219,7 @@ impl Facts<'_> {
         risk.last_seen = Some(rfc3339(sum.volume.last));
         risk.departments = self.shares(devices, sum.volume.sent);
         risk.clients = shares_of_classes(&sum);
+        risk.score = self.score(id);
         risk.impact = impact(devices);
         risk.cost = self.cost(known.map(|s| s.category), id);
         risk.findings = Figure::new(
@@ -341,7 +343,7 @@ impl Facts<'_> {
             risk.id = format!("candidate:own-{number}");
         }
         let totals = &line.totals;
-        risk.status = "unknown".to_owned();
+        risk.status = String::from("unknown");
         risk.devices = self.devices_figure(totals.devices);
         risk.sent = Figure::new(totals.bytes_up, totals.bytes_up, "bytes sent to this host");
         risk.received =
@@ -352,10 +354,10 @@ impl Facts<'_> {
             "{} would miss it, if it is in use.",
             capital(&counted(totals.devices, "device"))
         );
-        risk.cost = "An hour of whoever runs the host: what is it, and whose?".to_owned();
-        risk.proposal =
-            "Find out who runs it; then approve it, move it behind a login, or switch it off."
-                .to_owned();
+        risk.cost = String::from("An hour of whoever runs the host: what is it, and whose?");
+        risk.proposal = String::from(
+            "Find out who runs it; then approve it, move it behind a login, or switch it off.",
+        );
         let host = if host == *line.host { host } else { "HOST".to_owned() };
         risk.actions = vec![Action {
             what: "Say who looks into it".to_owned(),
@@ -389,9 +391,9 @@ impl Facts<'_> {
             &["hidden-use"],
             controls,
         );
-        risk.status = "unknown".to_owned();
+        risk.status = String::from("unknown");
         risk.devices = figure;
-        risk.impact = "Nobody loses a service if names become visible again.".to_owned();
+        risk.impact = String::from("Nobody loses a service if names become visible again.");
         let (proposal, what) = match subject {
             "encrypted-dns" => (
                 "Make the house's resolver the only one: forbid others at the firewall, set it by management.",
@@ -410,8 +412,8 @@ impl Facts<'_> {
                 "Firewall: block the relays' names if they are not",
             ),
         };
-        risk.cost = "A change of configuration; no licence.".to_owned();
-        risk.proposal = proposal.to_owned();
+        risk.cost = String::from("A change of configuration; no licence.");
+        risk.proposal = String::from(proposal);
         risk.actions = vec![Action { what: what.to_owned(), command: String::new() }];
         risk
     }
@@ -456,6 +458,7 @@ impl Facts<'_> {
             clients: Vec::new(),
             first_seen: None,
             last_seen: None,
+            score: String::new(),
             impact: String::new(),
             cost: String::new(),
             owner: owner.to_owned(),
@@ -526,6 +529,21 @@ impl Facts<'_> {
             }
         }
         names.into_iter().collect()
+    }
+
+    /// What the catalogue knows of the service, as a number that can be recomputed.
+    fn score(&self, id: &str) -> String {
+        let Some(score) = self.options.risk.map(|r| r.score(id)) else { return String::new() };
+        let known = score.known_percent;
+        match score.points {
+            Some(points) => format!(
+                "{points} of 100 (0 is harmless), with {known} % of the weight known; `shadowtap service {id}` has the lines"
+            ),
+            None => format!(
+                "no number: {known} % of the weight is known, {} % are needed; `shadowtap service {id}` has the lines",
+                score.known_percent_min
+            ),
+        }
     }
 
     fn cost(&self, category: Option<Category>, id: &str) -> String {

@@ -147,6 +147,7 @@ fn risks(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<()
         ("Of findings", 10.0),
         ("First seen, UTC", 16.0),
         ("Last seen, UTC", 16.0),
+        ("Score of the service", 30.0),
         ("User impact", 40.0),
         ("Cost of acting", 40.0),
         ("Why", 60.0),
@@ -176,6 +177,7 @@ fn risks(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<()
         row.extend([
             when(&r.first_seen),
             when(&r.last_seen),
+            text(&r.score),
             text(&r.impact),
             text(&r.cost),
             text(&r.reasons.join("; ")),
