@@ -8,7 +8,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::{LaxSlicedPacket, PacketBuilder};
 use shadowtap::watcher::decode::{DecodeCounters, Decoder, Stitcher};
-use shadowtap::watcher::packet::{Block, Decoded, Frame};
+use shadowtap::watcher::packet::{Block, Chunk, Decoded, Frame};
 
 /// Frames of a block, about as many as a chunk of a real capture holds.
 const FRAMES: u16 = 1000;
@@ -71,7 +71,7 @@ fn block(frames: &[Vec<u8>]) -> Block {
         let (captured, wire) = (len, len);
         block.frames.push(Frame { number, offset, captured, wire, link: 1, ..Frame::default() });
     }
-    block.chunks.push(Arc::new(chunk));
+    block.chunks.push(Chunk::Read(Arc::new(chunk)));
     block
 }
 

@@ -98,6 +98,8 @@ def document():
         "## SQLite\n\n`libsqlite3-sys` carries SQLite, which its authors placed in the public domain.",
         "## Zstandard\n\n`zstd-sys` carries Zstandard: Copyright (c) Meta Platforms, Inc. and affiliates, taken under its"
         " BSD 3-Clause terms, which follow below with the crate's own.",
+        "## Roboto\n\nReports on paper carry the typeface Roboto: Copyright 2015 Google Inc., taken under the Apache License 2.0"
+        " (`LICENSE-APACHE`), unchanged.",
         f"## Crates ({len(packages)})\n\n" + "\n".join(rows),
         "## Licence texts",
     ]

@@ -44,6 +44,7 @@ pub mod cli;
 pub mod config;
 pub mod courier;
 pub mod observation;
+pub mod prefetch;
 pub mod recorder;
 pub mod sensor;
 pub mod types;

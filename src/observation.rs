@@ -7,6 +7,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 use crate::watcher::packet::NeighborSource;
 use crate::watcher::protocol::grammar::Api;
@@ -14,7 +16,9 @@ use crate::watcher::protocol::tunnel::Tunnel;
 use crate::watcher::protocol::{AccountSource, EchOuter, HelloTransport, HostSource, Protocol};
 
 /// A text by its number in the interner of the watcher that sent it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct TextId(pub u32);
 
 impl TextId {
@@ -28,7 +32,7 @@ impl TextId {
 }
 
 /// Everything one watcher has to say of one block.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Batch {
     /// Which watcher.
     pub watcher: usize,
@@ -45,11 +49,55 @@ pub struct Batch {
     /// Input of the block's first frame.
     pub input: u16,
     /// What the block added to the coverage ledger besides, by name.
+    #[serde(with = "names")]
     pub counts: Vec<(&'static str, u64)>,
 }
 
+/// Names of ours on their way between processes of one program.
+mod names {
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Names that there can be: some dozens are ours; the rest is room for those of later versions.
+    const NAMES_MAX: usize = 512;
+
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+    pub fn serialize<S: Serializer>(
+        counts: &[(&'static str, u64)],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        counts.serialize(to)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(
+        from: D,
+    ) -> Result<Vec<(&'static str, u64)>, D::Error> {
+        let counts = Vec::<(String, u64)>::deserialize(from)?;
+        Ok(counts.into_iter().filter_map(|(name, n)| Some((known(name)?, n))).collect())
+    }
+
+    /// The name for good; `None` once there are more than a program of ours can send.
+    fn known(name: String) -> Option<&'static str> {
+        let mut names = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = names.get(name.as_str()) {
+            return Some(known);
+        }
+        if names.len() >= NAMES_MAX {
+            return None;
+        }
+        let name: &'static str = Box::leak(name.into_boxed_str());
+        names.insert(name);
+        Some(name)
+    }
+}
+
 /// Place of an observation in the run: independent of how many watchers there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Order {
     /// Index of the frame in its block; `u32::MAX` for what the passing of time brought about.
     pub frame: u32,
@@ -58,7 +106,7 @@ pub struct Order {
 }
 
 /// Identity of a flow, client first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FlowRef {
     /// Address space.
     pub realm: Realm,
@@ -73,7 +121,7 @@ pub struct FlowRef {
 }
 
 /// One thing that was seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Observation {
     /// Place in the run.
     pub order: Order,
@@ -90,7 +138,7 @@ pub struct Observation {
 }
 
 /// How a name became known, strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NameSource {
     /// Nothing named the flow.
     None,
@@ -111,7 +159,7 @@ pub enum NameSource {
 }
 
 /// The things that can be seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Fact {
     /// ClientHello.
     Hello(Hello),
@@ -218,7 +266,7 @@ pub enum Fact {
 }
 
 /// A QUIC connection id, or what may begin with one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QuicId {
     /// Octets, zeros behind the last.
     pub octets: [u8; 20],
@@ -238,8 +286,21 @@ impl QuicId {
     }
 }
 
+impl Fact {
+    /// The name that it is about, if it is about one.
+    pub fn name(&self) -> TextId {
+        match self {
+            Fact::Hello(hello) => hello.name,
+            Fact::DnsQuery { name, .. } | Fact::DnsAddress { name, .. } => *name,
+            Fact::Http(http) => http.host,
+            Fact::Delta(delta) => delta.name,
+            _ => TextId::NONE,
+        }
+    }
+}
+
 /// A ClientHello.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// Carrier.
     pub transport: HelloTransport,
@@ -262,7 +323,7 @@ pub struct Hello {
 }
 
 /// An HTTP request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Http {
     /// 10, 11 or 20.
     pub version: u8,
@@ -289,7 +350,7 @@ pub struct Http {
 }
 
 /// What a DHCP message says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Dhcp {
     /// 4 or 6.
     pub version: u8,
@@ -313,20 +374,14 @@ pub struct Dhcp {
 
 /// Bytes of a flow since its last delta, all within one minute of sensor time, one input and
 /// one name. Self-contained: the recorder needs no memory of flows that do not matter.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Delta {
     /// TCP/UDP payload octets by sequence or length, client to server.
     pub up: u64,
     /// The same, server to client.
     pub down: u64,
-    /// IP octets, client to server.
-    pub ip_up: u64,
-    /// IP octets, server to client.
-    pub ip_down: u64,
-    /// Packets, client to server.
-    pub packets_up: u32,
-    /// Packets, server to client.
-    pub packets_down: u32,
+    /// Packets came from the client, from the server.
+    pub heard: [bool; 2],
     /// First packet of the delta; to the second for a flow without a name.
     pub first: Timestamp,
     /// Last packet of the delta.
@@ -355,7 +410,7 @@ pub struct Delta {
 }
 
 /// What is known of a flow's life. Bits, because a flow has many at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowState(pub u16);
 
 impl FlowState {
@@ -402,13 +457,22 @@ impl FlowState {
     }
 }
 
-/// Merges the batches of all watchers for one block into the order of the run.
-pub fn merged(batches: &[Batch]) -> Vec<(usize, usize)> {
-    let mut places: Vec<(Order, usize, usize)> = Vec::new();
-    for (b, batch) in batches.iter().enumerate() {
-        places.extend(batch.observations.iter().enumerate().map(|(i, o)| (o.order, b, i)));
-    }
-    // Equal orders are of one shard, so of one batch, where the index decides.
-    places.sort_unstable();
-    places.into_iter().map(|(_, b, i)| (b, i)).collect()
+/// The observations of all watchers for one block, in the order of the run, each with the number
+/// of its watcher. Every batch is sorted, so the next one is the first of some batch; equal orders
+/// are of one shard, so of one batch, where they follow one another.
+pub fn merged(batches: &[Batch]) -> impl Iterator<Item = (usize, &Observation)> {
+    let mut heads: Vec<_> =
+        batches.iter().map(|b| (b.watcher, b.observations.as_slice())).collect();
+    std::iter::from_fn(move || {
+        let (watcher, rest) = match heads.as_mut_slice() {
+            [alone] => alone,
+            many => many
+                .iter_mut()
+                .filter(|(_, rest)| !rest.is_empty())
+                .min_by_key(|(_, rest)| rest.first().map(|o| o.order))?,
+        };
+        let (next, behind) = rest.split_first()?;
+        *rest = behind;
+        Some((*watcher, next))
+    })
 }

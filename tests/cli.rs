@@ -234,3 +234,115 @@ fn lookup_answers_line_by_line() {
     assert_eq!(out.status.code(), Some(0));
     assert_eq!(text(&out.stdout), "chatgpt.com\tchatgpt\tchatgpt.com\nexample.org\t\t\n");
 }
+
+#[test]
+fn a_policy_named_on_the_command_line_decides() {
+    let dir = folder();
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/office/policy.toml");
+    let signatures = concat!(env!("CARGO_MANIFEST_DIR"), "/signatures");
+    let args = ["scan", "-q", "-c", "office.toml", "--policy", policy, "--signatures", signatures];
+    let args = [&args[..], &["--fail-on", "bulk,forbidden", OFFICE]].concat();
+    let out = shadowtap(dir.path(), &args);
+    assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_packet_that_lies_in_two_captures_counts_once() {
+    let dir = folder();
+    let parts = office_parts(dir.path(), 4);
+    let join = |name: &str, parts: &[PathBuf]| {
+        let mut bytes = fs::read(&parts[0]).expect("a part");
+        for part in &parts[1..] {
+            bytes.extend_from_slice(&fs::read(part).expect("a part")[24..]);
+        }
+        fs::write(dir.path().join(name), bytes).expect("a capture");
+    };
+    join("early.pcap", &parts[..3]);
+    join("late.pcap", &parts[1..]);
+    join("whole.pcap", &parts);
+    join("copy.pcap", &parts);
+    let scan = |store: &str, inputs: &[&str]| {
+        let mut args = vec!["scan", "-q", "-c", "office.toml", "--store", store];
+        args.extend(inputs);
+        let out = shadowtap(dir.path(), &args);
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+        totals(&dir.path().join(store))
+    };
+    let whole = scan("whole.db", &["whole.pcap"]);
+    assert_eq!(scan("overlap.db", &["early.pcap", "late.pcap"]), whole, "overlapping captures");
+    assert_eq!(scan("twice.db", &["whole.pcap", "copy.pcap"]), whole, "the same content twice");
+    assert_eq!(scan("packed.db", &["whole.pcap", OFFICE]), whole, "plain and compressed");
+}
+
+#[test]
+fn a_part_does_not_take_the_place_of_the_whole() {
+    let dir = folder();
+    let scan = |more: &[&str]| {
+        let args = [&["scan", "-q", "-c", "office.toml", "--store", "s.db", OFFICE], more].concat();
+        shadowtap(dir.path(), &args)
+    };
+    assert_eq!(scan(&[]).status.code(), Some(0));
+    let whole = totals(&dir.path().join("s.db"));
+    let part = scan(&["--filter", "udp"]);
+    assert_eq!(part.status.code(), Some(1));
+    assert!(text(&part.stderr).contains("would take its place"), "{}", text(&part.stderr));
+    assert_eq!(totals(&dir.path().join("s.db")), whole);
+}
+
+#[test]
+fn a_capture_with_a_wrong_clock_costs_nothing_of_the_store() {
+    let dir = folder();
+    let packed = fs::read(OFFICE).expect("the fixture");
+    let mut one = zstd::decode_all(packed.as_slice()).expect("zstd");
+    let len = u32::from_le_bytes(one[32..36].try_into().unwrap()) as usize;
+    one.truncate(40 + len);
+    one[24..28].copy_from_slice(&4_200_000_000_u32.to_le_bytes());
+    fs::write(dir.path().join("future.pcap"), one).expect("a capture");
+    let args = ["scan", "-q", "-c", "office.toml", "--store", "s.db", OFFICE, "future.pcap"];
+    let out = shadowtap(dir.path(), &args);
+    assert!(text(&out.stdout).contains("AI that nobody approved"), "{}", text(&out.stdout));
+    let alone =
+        shadowtap(dir.path(), &["scan", "-q", "-c", "office.toml", "--store", "t.db", OFFICE]);
+    assert_eq!(alone.status.code(), Some(0));
+    assert_eq!(totals(&dir.path().join("s.db")), totals(&dir.path().join("t.db")));
+}
+
+#[test]
+fn outputs_that_cannot_be_written_are_told_before_the_work() {
+    let dir = folder();
+    for output in ["--alerts", "--stats", "--observations"] {
+        let out = shadowtap(dir.path(), &["scan", "-q", OFFICE, output, "missing/file"]);
+        assert_eq!(out.status.code(), Some(2), "{output}");
+        assert!(text(&out.stderr).contains("missing/file"), "{output}: {}", text(&out.stderr));
+    }
+    let out = shadowtap(dir.path(), &["scan", "-q", OFFICE, "--store", "/dev/null"]);
+    assert_eq!(out.status.code(), Some(1), "a device is no store: {}", text(&out.stderr));
+}
+
+#[test]
+fn a_stream_that_is_stopped_counts_as_far_as_it_was_read() {
+    use std::io::Write;
+    let dir = folder();
+    let packed = fs::read(OFFICE).expect("the fixture");
+    let whole = zstd::decode_all(packed.as_slice()).expect("zstd");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_shadowtap"))
+        .args(["scan", "-c", "office.toml", "-"])
+        .current_dir(dir.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    // All but the middle of the last record; then nothing more comes, and nothing is closed.
+    pipe.write_all(&whole[..whole.len() - 7]).expect("all is read");
+    let pid = rustix::process::Pid::from_child(&child);
+    // What the pipe still holds is read before the signal is looked at.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+    let out = child.wait_with_output().expect("an end");
+    drop(pipe);
+    assert_eq!(out.status.code(), Some(130), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("AI that nobody approved"), "{}", text(&out.stdout));
+    assert!(!text(&out.stderr).contains("cut short"), "{}", text(&out.stderr));
+}

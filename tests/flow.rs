@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use shadowtap::observation::{Batch, Fact, FlowState, Observation, TextId, merged};
 use shadowtap::recorder::hits::Texts;
-use shadowtap::recorder::signature::Catalogue;
 use shadowtap::sensor::{self, Listener};
 use shadowtap::watcher::capture::{InputReport, Inputs, Options};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions};
@@ -143,7 +142,6 @@ fn talks() -> [Talk; 3] {
 #[derive(Default)]
 struct Heard {
     texts: Vec<Texts>,
-    catalogue: Option<Catalogue>,
     lines: Vec<String>,
     facts: BTreeSet<String>,
     octets: BTreeMap<String, (u64, u64)>,
@@ -178,12 +176,11 @@ impl Heard {
 
 impl Listener for Heard {
     fn block(&mut self, batches: &[Batch], _decode: &[(u16, DecodeCounters)]) {
-        let catalogue = self.catalogue.as_ref().expect("set before the run");
         for (watcher, batch) in batches.iter().enumerate() {
-            self.texts[watcher].learn(&batch.texts, catalogue);
+            self.texts[watcher].learn(&batch.texts);
         }
-        for (batch, place) in merged(batches) {
-            self.observe(batch, &batches[batch].observations[place]);
+        for (watcher, observation) in merged(batches) {
+            self.observe(watcher, observation);
         }
     }
 
@@ -198,12 +195,8 @@ fn hear(capture: &[u8], watchers: usize, flows_max: usize) -> (Heard, u64) {
     let path = dir.path().join("flow.pcap");
     fs::write(&path, capture).expect("a small file");
     let inputs = Inputs::open(&[path], &Options::default()).expect("one input");
-    let mut heard = Heard {
-        texts: (0..watchers).map(|_| Texts::default()).collect(),
-        // Only names of texts are asked for.
-        catalogue: Some(Catalogue::embedded().expect("ours")),
-        ..Heard::default()
-    };
+    let mut heard =
+        Heard { texts: (0..watchers).map(|_| Texts::default()).collect(), ..Heard::default() };
     let options = sensor::Options {
         watchers,
         decode: DecodeOptions { hash_seed: 1, ..DecodeOptions::default() },

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use shadowtap::observation::{Batch, Fact};
 use shadowtap::recorder::hits::Texts;
-use shadowtap::recorder::signature::Catalogue;
 use shadowtap::sensor::{self, Listener};
 use shadowtap::watcher::capture::{InputReport, Inputs, Options};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions};
@@ -29,7 +28,6 @@ const FRAMES: usize = 1_200;
 #[derive(Default)]
 struct Heard {
     texts: Texts,
-    catalogue: Option<Catalogue>,
     names: BTreeSet<String>,
     /// Names out of encrypted Initials: authenticated, but not in the bytes as they are.
     sealed: BTreeSet<String>,
@@ -40,9 +38,8 @@ struct Heard {
 impl Listener for Heard {
     fn block(&mut self, batches: &[Batch], decode: &[(u16, DecodeCounters)]) {
         self.fates += decode.iter().map(|(_, c)| c.frames()).sum::<u64>();
-        let catalogue = self.catalogue.as_ref().expect("set before the run");
         for batch in batches {
-            self.texts.learn(&batch.texts, catalogue);
+            self.texts.learn(&batch.texts);
             for observation in &batch.observations {
                 let mut sealed = false;
                 let name = match observation.fact {
@@ -109,7 +106,7 @@ fn office() -> (Vec<u8>, Vec<usize>) {
 }
 
 fn ready() -> Heard {
-    Heard { catalogue: Some(Catalogue::embedded().expect("ours")), ..Heard::default() }
+    Heard::default()
 }
 
 /// A small generator, so that a failure can be repeated: splitmix64.

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::terminal::{counted, printable};
@@ -111,8 +112,13 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
         &format!("{} ({}), {}", finding.service_name, finding.vendor, finding.service),
     )?;
     say(out, "by", &who.join(" "))?;
-    let (level, verdict) = (finding.level.code(), finding.disposition.code());
+    let (level, verdict) =
+        (finding.level.code(), crate::recorder::finding::word(finding.disposition));
     say(out, "verdict", &format!("{verdict}, {level}, severity {}", finding.severity))?;
+    for reason in &finding.reasons {
+        say(out, "because", reason)?;
+    }
+    say(out, "next", &finding.next_steps)?;
     let (up, down) = (bytes(finding.bytes_up), bytes(finding.bytes_down));
     say(out, "volume", &format!("{up} sent, {down} received, {}", counted(finding.flows, "flow")))?;
     let (first, last) = (rfc3339(finding.first_seen), rfc3339(finding.last_seen));
@@ -140,6 +146,11 @@ pub fn write(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
     Ok(())
 }
 
+/// A file for its owner alone: packets are more than anybody else needs to see.
+fn private(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
 /// Cuts the packets of a finding out of its capture into `to`.
 ///
 /// # Errors
@@ -160,7 +171,7 @@ pub fn cut(
     if same_file(&capture, to) {
         return Err(CutError::SameFile(to.to_owned()));
     }
-    let mut out = Writer::new(BufWriter::new(File::create(to).map_err(failed)?)).map_err(failed)?;
+    let mut out = Writer::new(BufWriter::new(private(to).map_err(failed)?)).map_err(failed)?;
     let mut cut = Cut { flows: finding.evidence.len() as u64, ..Cut::default() };
     let mut outcome = Ok(());
     let mut written = 0;

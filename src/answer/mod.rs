@@ -1,9 +1,20 @@
 //! Answers: they read what the recorder keeps, and never write it.
 
+pub mod controls;
 pub mod coverage;
+pub mod departments;
 pub mod evidence;
+pub mod export;
 pub mod json;
+pub mod mask;
+pub mod live;
+pub mod mirror;
 pub mod observations;
+pub mod report;
 pub mod starter;
 pub mod summary;
+pub mod tally;
 pub mod terminal;
+pub mod verify;
+pub mod whatif;
+pub mod view;

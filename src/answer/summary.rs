@@ -161,6 +161,9 @@ impl Clock {
     }
 }
 
+/// Candidates written out: what a person reads; the JSON document has all.
+const CANDIDATES_SHOWN: usize = 20;
+
 /// Figures of a service or candidate, columns of every table.
 const FIGURES: [Column; 9] = [
     Column { head: "Service", right: false, spare: 0 },
@@ -192,6 +195,15 @@ impl Page<'_> {
         Ok(())
     }
 
+    /// There were frames, and none was wanted.
+    fn nothing_selected(&self) -> bool {
+        let count = |name: &str| {
+            self.facts.coverage.iter().find(|l| &*l.name == name).map_or(0, |l| l.count)
+        };
+        let out = count("frames_not_selected");
+        out > 0 && out >= self.facts.summary.frames
+    }
+
     fn headline(&self, out: &mut impl Write) -> io::Result<()> {
         let summary = &self.facts.summary;
         let part = |group: &Group, word: &str| {
@@ -208,18 +220,26 @@ impl Page<'_> {
                 .flatten()
                 .collect();
         let headline = if unapproved.is_empty() {
-            let what = if summary.allowed.used.flows > 0 {
+            let what = if summary.inputs == 0 {
+                "Nothing could be read and kept, so nothing can be said."
+            } else if self.facts.unread.iter().any(|u| u.failed) {
+                "In what could be read, no use of an unapproved AI service was seen."
+            } else if summary.allowed.used.flows > 0 {
                 "No use of an unapproved AI service was seen; allowed ones were used."
             } else {
                 "No use of an AI service was seen."
             };
-            let worth = coverage::worth(&self.facts.coverage, &self.facts.hidden);
-            format!("{what} {worth}")
+            let worth = match (summary.inputs, self.nothing_selected()) {
+                (0, _) => String::new(),
+                (_, true) => "The selection (--since, --until, --filter) left no frame.".to_owned(),
+                _ => coverage::worth(&self.facts.coverage, &self.facts.hidden),
+            };
+            format!("{what} {worth}").trim_end().to_owned()
         } else {
             format!("AI that nobody approved is in use: {}.", unapproved.join(", and "))
         };
         self.paragraph(out, &headline, 0, "1")?;
-        let span = if summary.frames == 0 {
+        let span = if summary.frames == 0 || summary.last_time.0 == 0 {
             "no frames".to_owned()
         } else {
             let day = |at| time(at, "%Y-%m-%d %H:%M:%S");
@@ -368,13 +388,14 @@ impl Page<'_> {
     }
 
     fn candidates(&self, out: &mut impl Write) -> io::Result<()> {
-        let all = &self.facts.summary.candidates;
+        let whole = &self.facts.summary.candidates;
+        let all = whole.get(..CANDIDATES_SHOWN).unwrap_or(whole);
         let text = if all.is_empty() {
             "none seen".to_owned()
         } else {
             format!(
                 "{} not in the catalogue that behave like AI services, not counted as use",
-                counted(all.len() as u64, "host")
+                counted(whole.len() as u64, "host")
             )
         };
         self.heading(out, "Candidates", "36", &text)?;
@@ -412,6 +433,11 @@ impl Page<'_> {
                 let evidence = c.evidence.replace(',', ", ").replace(",  ", ", ");
                 self.paragraph(out, &printable(&evidence), 6, "")?;
             }
+        }
+        let more = whole.len().saturating_sub(all.len()) as u64;
+        if more > 0 {
+            let text = format!("and {}; --json has them all", counted(more, "more host"));
+            self.paragraph(out, &text, 2, "")?;
         }
         Ok(())
     }

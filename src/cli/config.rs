@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   shadowtap config init                      write ./shadowtap.toml, every key explained
   shadowtap config check                     check it, with the policy and signatures it names
-  shadowtap config show                      what differs from the defaults, and who set it
+  shadowtap config show                      what a file or a flag sets, and which
   shadowtap config show --effective --json   every value, for a program
 
 Without a file everything has a default. Exit codes: 0 fine, 1 a file could not be written,
@@ -46,6 +46,7 @@ pub enum ConfigCommand {
 
 /// Arguments of `config init`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct InitArgs {
     /// Where to write; `-` for standard output
     #[arg(short, long, value_name = "FILE", default_value = FILE_NAME)]
@@ -57,6 +58,7 @@ pub struct InitArgs {
 
 /// Arguments of `config check`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
     /// File to check; else the one that `SHADOWTAP_CONFIG` names, else ./shadowtap.toml
     #[arg(value_name = "FILE")]
@@ -68,6 +70,7 @@ pub struct CheckArgs {
 
 /// Arguments of `config show`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct ShowArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]

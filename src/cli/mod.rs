@@ -1,11 +1,19 @@
 //! One file a command: arguments to one action, no logic of its own.
 
+pub mod approve;
 pub mod config;
+pub mod dist;
+pub mod doctor;
 pub mod evidence;
+pub mod export;
 pub mod lookup;
 pub mod policy;
+pub mod report;
 pub mod scan;
 pub mod sinks;
+pub mod verify;
+pub mod top;
+pub mod watch;
 
 use std::io::{self, BufRead, BufWriter};
 use std::path::PathBuf;
@@ -33,6 +41,22 @@ pub struct Cli {
 pub enum Command {
     /// Find AI services in captures: which, approved or not, by whom, how much.
     Scan(Box<scan::ScanArgs>),
+    /// Write a report: what was found, what to decide, what could not be seen.
+    Report(Box<report::ReportArgs>),
+    /// Approve a service, for a time, for some or for all.
+    Approve(Box<approve::ApproveArgs>),
+    /// Forbid a service.
+    Deny(Box<approve::DenyArgs>),
+    /// Say who looks into a service before anybody decides.
+    Review(Box<approve::ReviewArgs>),
+    /// Write a block list for the tool that blocks, or say what it would break.
+    Export(Box<export::ExportArgs>),
+    /// Watch interfaces: which AI services are used, now.
+    Watch(Box<watch::WatchArgs>),
+    /// Show the live view of a running sensor, or of an interface.
+    Top(top::TopArgs),
+    /// Check a mirror port: both directions, other hosts, DNS, tags, copies, losses.
+    Doctor(doctor::DoctorArgs),
     /// Show why a finding is one, and cut its packets out of the capture.
     Evidence(evidence::EvidenceArgs),
     /// Say which service host names belong to.
@@ -41,8 +65,25 @@ pub enum Command {
     Policy(policy::PolicyArgs),
     /// Write, check and show the configuration.
     Config(config::ConfigArgs),
+    /// The watchers of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalWatchers,
+    /// The recorder of a running sensor; started by it.
+    #[command(hide = true)]
+    InternalRecorder,
+    /// Confines itself as watchers are and tries every way out.
+    #[command(hide = true)]
+    InternalEscape,
+    /// Writes man pages; for packages.
+    #[command(hide = true)]
+    InternalManuals(dist::ManualArgs),
+    /// Writes completions; for packages.
+    #[command(hide = true)]
+    InternalCompletions(dist::CompletionArgs),
     /// Say who gets the alerts, try it, deliver, and see what did not arrive.
     Sinks(sinks::SinksArgs),
+    /// Check that a report or an export was not changed since it was written.
+    Verify(verify::VerifyArgs),
 }
 
 /// Say which service host names belong to.
@@ -79,11 +120,25 @@ impl Problem {
 pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Scan(args) => scan::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Approve(args) => approve::approve(args, &mut io::stdout().lock()),
+        Command::Deny(args) => approve::deny(args, &mut io::stdout().lock()),
+        Command::Review(args) => approve::review(args, &mut io::stdout().lock()),
+        Command::Export(args) => export::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Evidence(args) => evidence::run(args),
         Command::Lookup(args) => look_up(args),
         Command::Policy(args) => policy::run(args, &mut io::stdout().lock()),
         Command::Config(args) => config::run(args, &mut io::stdout().lock()),
+        Command::InternalWatchers => watch::part(crate::sensor::live::WATCHERS),
+        Command::InternalRecorder => watch::part(crate::sensor::live::RECORDER),
+        Command::InternalEscape => watch::escape(),
+        Command::InternalManuals(args) => dist::manuals(args),
+        Command::InternalCompletions(args) => dist::completions(args),
         Command::Sinks(args) => sinks::run(args, &mut io::stdout().lock()),
+        Command::Verify(args) => verify::run(args, &mut io::stdout().lock()),
     };
     match outcome {
         Ok(code) => code,
@@ -114,8 +169,10 @@ fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(io::stdout().lock());
     for host in &args.hosts {
         if host == "-" {
-            for line in io::stdin().lock().lines() {
-                lookup::lookup_lines(&catalogue, [line?], &mut out)?;
+            // Line by line as octets: one that is no text must not end the others.
+            for line in io::stdin().lock().split(b'\n') {
+                let line = line?;
+                lookup::lookup_lines(&catalogue, [String::from_utf8_lossy(&line)], &mut out)?;
             }
         } else {
             lookup::lookup_lines(&catalogue, [host], &mut out)?;
@@ -240,6 +297,41 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     u64::try_from(time.as_nanosecond()).map(Timestamp).map_err(|_| "a time from 1970 on".to_owned())
 }
 
+/// A point in time, or a span before the store's last frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// This time.
+    At(Timestamp),
+    /// So many seconds before the last frame.
+    Span(u64),
+}
+
+impl Since {
+    /// The time that it means in a store whose last frame is at `last`.
+    pub fn before(self, last: Timestamp) -> Timestamp {
+        match self {
+            Since::At(time) => time,
+            Since::Span(s) => Timestamp(last.0.saturating_sub(s.saturating_mul(Timestamp::SECOND))),
+        }
+    }
+}
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let spans = [("h", 3_600), ("d", 86_400), ("w", 7 * 86_400)];
+        let span = spans.iter().find_map(|(unit, s)| {
+            let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            count.checked_mul(*s)
+        });
+        match span {
+            Some(s) => Ok(Since::Span(s)),
+            None => time(text).map(Since::At).map_err(|e| format!("{e}, or a span such as 14d")),
+        }
+    }
+}
+
 /// Columns of the terminal, if standard output is one.
 pub fn columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
@@ -285,5 +377,9 @@ mod tests {
         assert_eq!(time("2026-11-23T00:00:00Z"), Ok(day));
         assert!(time("yesterday").is_err());
         assert!(time("1960-01-01").is_err());
+        assert_eq!("2026-11-23".parse(), Ok(Since::At(day)));
+        assert_eq!("14d".parse(), Ok(Since::Span(14 * 86_400)));
+        assert_eq!("1w".parse::<Since>().unwrap().before(day), time("2026-11-16").unwrap());
+        assert!("14x".parse::<Since>().is_err());
     }
 }

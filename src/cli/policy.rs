@@ -56,6 +56,7 @@ pub enum PolicyCommand {
 
 /// Arguments of `policy explain`.
 #[derive(Args, Debug, Default)]
+#[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
     /// Service id, or a host name
     #[arg(value_name = "SERVICE")]
@@ -94,6 +95,7 @@ pub struct ExplainArgs {
 
 /// Arguments of `policy init`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct InitArgs {
     /// Store of earlier scans
     #[arg(long, value_name = "FILE")]
@@ -111,6 +113,7 @@ pub struct InitArgs {
 
 /// Arguments of `policy check`.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
     /// Policy file
     #[arg(value_name = "FILE")]
@@ -200,7 +203,10 @@ fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 /// The configuration, with files that flags name.
-fn configured(
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn configured(
     config: Option<&PathBuf>,
     policy: Option<&PathBuf>,
     signatures: Option<&PathBuf>,

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Args;
@@ -18,8 +19,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{OwnedStdout, Problem, level_or_group};
 use crate::answer::observations::Observations;
+use crate::answer::terminal::printable;
 use crate::answer::{json, summary};
-use crate::config::{Config, Flag};
+use crate::config::{Config, ConfigError, Flag};
 use crate::courier::{self, sinks::file::Lines};
 use crate::observation::Batch;
 use crate::recorder::desk::{Desk, Rulebook};
@@ -47,6 +49,7 @@ Examples:
   shadowtap scan --store ai.db --alerts - caps/  keep everything, alerts as JSON lines
   shadowtap scan --json caps/ > findings.json    the same as one document
   shadowtap scan --fail-on forbidden caps/       exit 3 if a forbidden service was used
+  shadowtap scan --filter \"net 10.7.0.0/16\" caps/ only what a BPF expression selects
 
 Exit codes: 0 fine, 1 an input or the store failed though the rest was done,
 2 wrong usage or configuration, 3 --fail-on matched, 130 interrupted.")]
@@ -94,14 +97,16 @@ pub struct ScanArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub threads: Option<u16>,
     /// Set one key of the configuration for this run: `--set alerts.mode=every`.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// Treat every input as a world of its own: no names or flows carry over.
     #[arg(long)]
     pub separate: bool,
     /// Exit with 3 if something at this level or in this group was found.
-    #[arg(long, value_name = "LEVEL|GROUP", value_parser = level_or_group)]
-    pub fail_on: Option<super::FailOn>,
+    /// Levels: named, contacted, used, bulk. Groups, which count from `used` on: forbidden,
+    /// unreviewed, unapproved, allowed, candidates. Several stand between commas.
+    #[arg(long, value_name = "LEVEL|GROUP", value_parser = level_or_group, value_delimiter = ',')]
+    pub fail_on: Vec<super::FailOn>,
     /// No progress, no warnings.
     #[arg(short, long)]
     pub quiet: bool,
@@ -137,21 +142,30 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         ("--observations -", is_dash(args.observations.as_ref())),
         ("--stats -", is_dash(args.stats.as_ref())),
     ])?;
-    let config = Config::load_with(args.config.as_deref(), &flags(args))?;
+    let config = Config::load_with(args.config.as_deref(), &flags(args)?)?;
     let (rulebook, problems) = config.rulebook()?;
     if !args.quiet {
         for problem in &problems {
             eprintln!("{problem}");
         }
     }
-    let inputs = open_inputs(args)?;
-    let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
-    let mut scan = Scan::new(args, &config, rulebook.clone(), names.clone())?;
     let mut options = config.sensor_options();
-    options.decode.realms.resolve(&names);
     for signal in [SIGINT, SIGTERM] {
+        // The second one ends us whatever we wait for; the first one asks.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, options.stop.clone())?;
         signal_hook::flag::register(signal, options.stop.clone())?;
     }
+    let inputs = open_inputs(args, &options.stop)?;
+    let names: Vec<String> = inputs.reports().iter().map(|r| r.name.clone()).collect();
+    options.decode.realms.resolve(&names);
+    // Outputs first: nobody wants to learn after an hour that they cannot be written.
+    let alerts = match &args.alerts {
+        Some(_) if stdout.is("--alerts -") => Some(Lines::stdout()),
+        Some(path) => Some(Lines::append(path).map_err(|e| cannot_write(path, &e))?),
+        None => None,
+    };
+    let stats_out = args.stats.as_ref().map(writer).transpose()?;
+    let mut scan = Scan::new(args, &config, rulebook.clone(), names)?;
     #[expect(clippy::disallowed_methods, reason = "statistics say how long the run took")]
     let begin = std::time::Instant::now();
     let totals = sensor::run_offline(inputs, &options, &mut scan);
@@ -161,11 +175,10 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
     let scope = Scope { inputs: Some(scan.keys.clone()), ..Scope::default() };
     let mut facts = summary::Facts::read(scan.store.answers(), &scope)?;
     facts.unread = std::mem::take(&mut scan.unread);
-    if let Some(path) = &args.alerts {
-        scan.alerts(path, stdout)?;
+    if let Some(sink) = alerts {
+        scan.alerts(sink);
     }
-    if let Some(path) = &args.stats {
-        let mut out = writer(path)?;
+    if let Some(mut out) = stats_out {
         serde_json::to_writer_pretty(&mut out, &stats(&scan, &totals, wall_s, options.watchers))?;
         writeln!(out)?;
         out.flush()?;
@@ -178,11 +191,15 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
     } else if stdout.is_free() {
         summarise(&facts, &rulebook.catalogue)?;
     }
+    scan.retain();
     if options.stop.load(Ordering::Relaxed) {
-        eprintln!("shadowtap: interrupted; inputs not read to their end were left out");
+        eprintln!(
+            "shadowtap: interrupted; a stream counts as far as it was read, files not read to \
+             their end were left out"
+        );
         return Ok(130);
     }
-    let matched = args.fail_on.is_some_and(|wanted| wanted.matches(&facts));
+    let matched = args.fail_on.iter().any(|wanted| wanted.matches(&facts));
     Ok(match (scan.failed, matched) {
         (true, _) => 1,
         (false, true) => 3,
@@ -190,13 +207,23 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn open_inputs(args: &ScanArgs) -> anyhow::Result<Inputs> {
+fn cannot_write(path: &Path, error: &io::Error) -> Problem {
+    Problem::usage(format!("cannot write {}: {error}", path.display()))
+}
+
+fn open_inputs(args: &ScanArgs, stop: &Arc<AtomicBool>) -> anyhow::Result<Inputs> {
     let paths: Vec<PathBuf> = args.inputs.iter().chain(&args.read).cloned().collect();
     if paths.is_empty() {
         let help = "no input: name capture files, folders, or - for standard input";
         return Err(Problem::usage(help).into());
     }
+    if let (Some(since), Some(until)) = (args.since, args.until)
+        && since >= until
+    {
+        return Err(Problem::usage("--since must lie before --until").into());
+    }
     let options = Options {
+        stop: Some(stop.clone()),
         since: args.since,
         until: args.until,
         filter: args.filter.clone(),
@@ -218,7 +245,7 @@ fn summarise(facts: &summary::Facts, catalogue: &Catalogue) -> anyhow::Result<()
     Ok(())
 }
 
-fn flags(args: &ScanArgs) -> Vec<Flag> {
+fn flags(args: &ScanArgs) -> Result<Vec<Flag>, ConfigError> {
     let path = |p: &PathBuf| p.to_string_lossy().into_owned();
     let given = [
         ("--policy", "policy.file", args.policy.as_ref().map(path)),
@@ -228,17 +255,8 @@ fn flags(args: &ScanArgs) -> Vec<Flag> {
     let flag = |(name, key, value): (&str, &str, Option<String>)| {
         value.map(|value| Flag { name: name.to_owned(), key: key.to_owned(), value })
     };
-    let set = args.set.iter().map(|(key, value)| Flag {
-        name: "--set".to_owned(),
-        key: key.clone(),
-        value: value.clone(),
-    });
-    set.chain(given.into_iter().filter_map(flag)).collect()
-}
-
-fn key_and_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("a key, =, and its value")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
+    let set = args.set.iter().map(|set| super::config::flag(set));
+    set.chain(given.into_iter().filter_map(flag).map(Ok)).collect()
 }
 
 fn is_dash(path: Option<&PathBuf>) -> bool {
@@ -249,7 +267,7 @@ fn writer(path: &PathBuf) -> anyhow::Result<Box<dyn Write>> {
     if is_dash(Some(path)) {
         return Ok(Box::new(BufWriter::new(io::stdout())));
     }
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = File::create(path).map_err(|e| cannot_write(path, &e))?;
     Ok(Box::new(BufWriter::new(file)))
 }
 
@@ -257,8 +275,9 @@ fn progress_bar(quiet: bool) -> ProgressBar {
     if quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(0);
-    let template = "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left";
+    let bar = ProgressBar::no_length();
+    // Until the length is known, and for a stream for ever.
+    let template = "{spinner} {bytes}  {msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -284,8 +303,8 @@ struct Scan {
     totals: DecodeCounters,
     bytes: u64,
     stored: u64,
-    /// Last frame of all inputs: the time that retention goes by.
-    newest: Timestamp,
+    /// The store outlives this run.
+    kept: bool,
     quiet: bool,
 }
 
@@ -319,13 +338,8 @@ impl Listener for Scan {
             if !matches!(report.state, InputState::Read) || report.digest.is_none() {
                 continue;
             }
-            let input = row(report);
-            self.newest = self.newest.max(input.last_time);
             let rows = rows.remove(&index(place)).unwrap_or_default();
-            match self.store.commit_input(&input, &rows) {
-                Ok(_) => self.keys.push(input.key),
-                Err(error) => self.fail(&format!("store: {}", report.name), &error),
-            }
+            self.commit(report, &rows);
         }
         self.decode.clear();
     }
@@ -333,10 +347,15 @@ impl Listener for Scan {
     fn progress(&mut self, read_bytes: u64, total_bytes: Option<u64>, frames: u64) {
         self.blocks += 1;
         self.stored = read_bytes;
-        if !self.blocks.is_multiple_of(PROGRESS_BLOCKS) || self.bar.is_hidden() {
+        let due = self.blocks.is_multiple_of(PROGRESS_BLOCKS) || total_bytes.is_none();
+        if !due || self.bar.is_hidden() {
             return;
         }
-        if let Some(total) = total_bytes {
+        if let Some(total) = total_bytes.filter(|_| self.bar.length().is_none()) {
+            let template = "{bar:30} {bytes}/{total_bytes}  {msg}  {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                self.bar.set_style(style);
+            }
             self.bar.set_length(total);
         }
         self.bar.set_position(read_bytes);
@@ -346,6 +365,38 @@ impl Listener for Scan {
 }
 
 impl Scan {
+    /// Keeps the rows of an input, if it is the first of its content in this run.
+    fn commit(&mut self, report: &InputReport, rows: &InputRows) {
+        let input = row(report);
+        if self.keys.contains(&input.key) {
+            let text = "has the content of another input of this run, and counts once";
+            self.note(&report.name, text);
+            self.unread.push(unread(report, text, false));
+            return;
+        }
+        // A part must not take the place of the whole.
+        if report.unselected > 0 && self.store.answers().holds_whole(&input.key).unwrap_or(false) {
+            let text = "the store holds all of it: a part would take its place, and is not kept";
+            self.fail(&report.name, &text);
+            self.unread.push(unread(report, text, true));
+            return;
+        }
+        match self.store.commit_input(&input, rows) {
+            Ok(_) => self.keys.push(input.key),
+            Err(error) => {
+                self.fail(&format!("store: {}", report.name), &error);
+                self.unread.push(unread(report, "what it holds could not be stored", true));
+            }
+        }
+    }
+
+    /// Tells something that is no error.
+    fn note(&self, name: &str, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("shadowtap: {}: {text}", printable(name)));
+        }
+    }
+
     fn new(
         args: &ScanArgs,
         config: &Config,
@@ -383,7 +434,7 @@ impl Scan {
             totals: DecodeCounters::default(),
             bytes: 0,
             stored: 0,
-            newest: Timestamp(0),
+            kept: kept.is_some(),
             quiet: args.quiet,
         })
     }
@@ -391,7 +442,8 @@ impl Scan {
     /// Says what went wrong, and remembers that something did.
     fn fail(&mut self, what: &str, error: &dyn std::fmt::Display) {
         self.failed = true;
-        self.bar.suspend(|| eprintln!("shadowtap: {what}: {error}"));
+        let text = format!("{what}: {error}");
+        self.bar.suspend(|| eprintln!("shadowtap: {}", printable(&text)));
     }
 
     /// The run is over: closes what grew with it.
@@ -406,21 +458,33 @@ impl Scan {
         if let Err(error) = self.store.flush_alerts() {
             self.fail("store", &error);
         }
-        if let Err(error) = self.store.retain(self.newest) {
-            self.fail("store", &error);
+    }
+
+    /// Forgets what is too old, once everything of this run was told.
+    fn retain(&mut self) {
+        if !self.kept {
+            return;
+        }
+        let forgotten = match self.store.answers().trusted_time() {
+            Ok(now) => self.store.retain(now),
+            Err(error) => Err(error),
+        };
+        match forgotten {
+            Ok(rows) if rows.aged + rows.squeezed > 0 => {
+                let count = rows.aged + rows.squeezed;
+                let text =
+                    format!("{count} old rows were forgotten ([store.retention], size_max_bytes)");
+                self.note("store", &text);
+            }
+            Ok(_) => {}
+            Err(error) => self.fail("store", &error),
         }
     }
 
-    fn alerts(&mut self, path: &Path, stdout: OwnedStdout) -> anyhow::Result<()> {
-        let delivered = if stdout.is("--alerts -") {
-            courier::drain(&self.store.outbox(), &mut Lines::stdout())
-        } else {
-            courier::drain(&self.store.outbox(), &mut Lines::append(path)?)
-        };
-        if let Err(error) = delivered {
+    fn alerts(&mut self, mut sink: Lines) {
+        if let Err(error) = courier::drain(&self.store.outbox(), &mut sink) {
             self.fail("alerts", &error);
         }
-        Ok(())
     }
 
     /// With the first block it is known when this run begins, and so which flows of
@@ -444,9 +508,7 @@ impl Scan {
                 self.unread.push(unread(report, reason, true));
             }
             InputState::Skipped(reason) => {
-                if !self.quiet {
-                    eprintln!("shadowtap: {}: skipped, {reason}", report.name);
-                }
+                self.note(&report.name, &format!("skipped, {reason}"));
                 self.unread.push(unread(report, reason, false));
             }
             _ => {}
@@ -465,6 +527,7 @@ impl Scan {
         self.desk.cover(input, "frames", None, report.frames);
         for (name, of, count) in [
             ("frames_not_selected", "frames", report.unselected),
+            ("frames_in_another_input", "frames", report.doubled),
             ("frames_back_in_time", "frames", report.backward),
             ("frames_with_stray_time", "frames", report.strays),
         ] {

@@ -26,6 +26,7 @@ use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network};
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
 use crate::types::{MacAddr, Realm};
+use crate::watcher::capture::ring::{RING_MAX, RING_MIN};
 use crate::watcher::decode::{DecodeOptions, Exclude, Realms, Tag};
 use crate::watcher::flow::{Limits as FlowLimits, SHARDS};
 use crate::written::{Document, Place, Problem, Problems, mac, network};
@@ -55,6 +56,8 @@ const DAYS_MAX: u64 = 36_500;
 pub struct Config {
     /// Whom the sensor watches.
     pub scope: Scope,
+    /// How interfaces are watched.
+    pub sensor: SensorSettings,
     /// Caps and timeouts.
     pub limits: Limits,
     /// Upload in bytes a flow that makes a use `bulk`.
@@ -92,6 +95,21 @@ pub struct Scope {
     pub exclude_macs: Vec<MacAddr>,
     /// Address spaces that are kept apart.
     pub realms: Realms,
+}
+
+/// How interfaces are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SensorSettings {
+    /// Name of the sensor; empty for the host's.
+    pub id: String,
+    /// Octets of a ring.
+    pub ring_bytes: usize,
+    /// Ask the card for frames to others.
+    pub promiscuous: bool,
+    /// Seconds between two checks of the mirror.
+    pub check_s: u64,
+    /// Seconds between two heartbeats.
+    pub heartbeat_s: u64,
 }
 
 /// Caps over all shards together, and seconds of silence after which a flow is over.
@@ -202,6 +220,7 @@ impl Config {
             closed_s: l.closed_s,
             udp_idle_s: l.udp_idle_s,
             datagram_idle_s: l.datagram_idle_s,
+            tells_growth: false,
         }
     }
 
@@ -352,6 +371,13 @@ impl Reader {
                 exclude_vlans: self.vlans("scope.exclude.vlans"),
                 exclude_macs: self.macs("scope.exclude.macs"),
                 realms: self.realms("scope.realms"),
+            },
+            sensor: SensorSettings {
+                id: self.text("sensor.id"),
+                ring_bytes: self.size("sensor.ring_bytes", RING_MIN as u64, RING_MAX as u64),
+                promiscuous: self.flag("sensor.promiscuous"),
+                check_s: self.number("sensor.check_s", 1, 3_600),
+                heartbeat_s: self.number("sensor.heartbeat_s", 1, 3_600),
             },
             limits: self.limits(),
             bulk_bytes: self.number("judge.bulk_bytes", 1, u64::MAX),

@@ -5,6 +5,7 @@
 //! unless the sink says that it never will; lets one sink wait for another.
 //! Limits: [`BATCH_MAX`], [`PAUSE_MIN`], [`PAUSE_MAX`].
 
+pub mod live;
 pub mod settings;
 pub mod shape;
 pub mod sinks;
@@ -26,7 +27,7 @@ pub const BATCH_MAX: usize = 256;
 pub const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// Longest pause: a receiver that comes back is served within five minutes.
-pub const PAUSE_MAX: Duration = Duration::from_secs(300);
+pub const PAUSE_MAX: Duration = Duration::from_mins(5);
 
 /// How often a running courier looks for new alerts. A commit and this make up most of the time
 /// from packet to alert, so it is short; one look costs a few microseconds.
@@ -148,8 +149,7 @@ pub async fn serve(
     loop {
         let stopping = *stop.borrow();
         let wait = match turn(outbox, sink).await? {
-            Turn::Nothing if stopping => return Ok(()),
-            Turn::Failed { .. } if stopping => return Ok(()),
+            Turn::Nothing | Turn::Failed { .. } if stopping => return Ok(()),
             Turn::Nothing => LOOK_EVERY,
             Turn::Taken(_) => {
                 pause = PAUSE_MIN;

@@ -148,7 +148,7 @@ impl Shape {
         if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
             return Shape::read(name, text);
         }
-        if !Path::new(name).extension().is_some_and(|e| e == "toml") {
+        if Path::new(name).extension().is_none_or(|e| e != "toml") {
             return Err(ShapeError::Unknown(name.to_owned()));
         }
         let text = std::fs::read_to_string(name)

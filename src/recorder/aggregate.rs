@@ -4,8 +4,9 @@
 //! Never: keeps an unmatched name together with an actor.
 //! Limits: [`DESTINATIONS_TRACKED_MAX`] names a run are told apart; the rest becomes one row.
 
+use std::cell::Cell;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use super::store::rows::{
 };
 use super::words::{ClientClass, EvidenceKind, Level, Role};
 use crate::observation::{Delta, FlowState};
+use crate::prefetch::prefetch;
 use crate::types::{MacAddr, Realm, Timestamp};
 
 /// Unmatched names told apart before the rest is lumped together; about 150 bytes each.
@@ -48,12 +50,57 @@ type FindingKey = (Realm, Option<MacAddr>, Option<IpAddr>, Text, u32);
 type HiddenKey = (Realm, IpAddr, Option<MacAddr>, Text);
 type SpanKey = (Realm, IpAddr, Option<MacAddr>, Text);
 
+/// Live: volume and flows of something that the store has already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    up: u64,
+    down: u64,
+    flows: u64,
+}
+
+/// Bytes to one name outside the catalogue within a day.
 #[derive(Debug, Default)]
 struct Destination {
     up: u64,
     down: u64,
     flows: u64,
-    devices: BTreeSet<IpAddr>,
+    devices: Devices,
+}
+
+/// Addresses, most often a single one.
+#[derive(Debug, Default)]
+struct Devices {
+    first: Option<IpAddr>,
+    more: Vec<IpAddr>,
+}
+
+impl Devices {
+    fn insert(&mut self, addr: IpAddr) {
+        match self.first {
+            None => self.first = Some(addr),
+            Some(first) if first == addr => {}
+            Some(_) if self.more.len() + 1 >= DEVICES_TRACKED_MAX || self.more.contains(&addr) => {}
+            Some(_) => self.more.push(addr),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.more.len() + usize::from(self.first.is_some())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        self.first.iter().chain(&self.more).copied()
+    }
+}
+
+/// Where the bytes of a name are counted: kept beside the name, so that only its first flow
+/// of a day looks for it. Of another run, input or day it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    run: u32,
+    day: u32,
+    index: u32,
+    input: u16,
 }
 
 /// One API-speaking host outside the catalogue.
@@ -67,6 +114,8 @@ struct CandidateTotals {
     first: Timestamp,
     last: Timestamp,
     answered: bool,
+    grown: bool,
+    told: Told,
 }
 
 /// Flows of candidates counted exactly; more is "at least so many".
@@ -86,6 +135,8 @@ struct FindingTotals {
     last: Timestamp,
     evidence: Vec<(Level, EvidenceItem)>,
     evidence_more: u64,
+    grown: bool,
+    told: Told,
 }
 
 /// Rows of one input while they grow.
@@ -94,7 +145,9 @@ struct Growing {
     usage: BTreeMap<UsageKey, Usage>,
     spans: BTreeMap<SpanKey, Vec<SessionSpan>>,
     findings: BTreeMap<FindingKey, FindingTotals>,
-    destinations: HashMap<(u32, Text), Destination, RandomState>,
+    /// Place in `destinations` by day and name.
+    by_name: HashMap<(u32, Text), u32, RandomState>,
+    destinations: Vec<Destination>,
     lumped: BTreeMap<u32, Destination>,
     candidates: BTreeMap<(u32, Text), CandidateTotals>,
     /// Few rows, touched by every flow: found by walking, not by comparing texts.
@@ -106,8 +159,15 @@ struct Growing {
 /// Rows of all inputs of a world.
 #[derive(Debug, Default)]
 pub struct Aggregate {
-    inputs: BTreeMap<u16, Growing>,
+    /// The input that was last added to, and its rows: nearly always the next one too.
+    input: u16,
+    growing: Box<Growing>,
+    others: BTreeMap<u16, Box<Growing>>,
     destinations: usize,
+    /// Tells the places of this run from those of others; 0 is nobody's.
+    run: u32,
+    /// Live: the day whose destinations are being counted.
+    day: u32,
 }
 
 /// What a finished flow adds, beside its own numbers.
@@ -133,8 +193,18 @@ pub struct Seen {
 }
 
 impl Aggregate {
+    /// Rows of run number `run`, which no other may have.
+    pub fn new(run: u32) -> Self {
+        Self { run, ..Self::default() }
+    }
+
     fn input(&mut self, input: u16) -> &mut Growing {
-        self.inputs.entry(input).or_default()
+        if input != self.input {
+            let next = self.others.remove(&input).unwrap_or_default();
+            let before = std::mem::replace(&mut self.growing, next);
+            self.others.insert(std::mem::replace(&mut self.input, input), before);
+        }
+        &mut self.growing
     }
 
     /// A flow under one name is over.
@@ -147,7 +217,7 @@ impl Aggregate {
     ) {
         let actor = &flow.actor;
         // A flow that began in an earlier input is counted there.
-        let mut counted = flow.carried;
+        let mut counted = flow.carried || flow.told;
         for part in &flow.parts {
             let growing = self.input(part.input);
             let key = (
@@ -255,33 +325,61 @@ impl Aggregate {
         usage.last_seen = usage.last_seen.max(at);
     }
 
-    /// Bytes to a name outside the catalogue.
+    /// Asks for the row of a name, which is needed soon.
+    pub fn prefetch(&self, place: Place) {
+        if place.run == self.run
+            && place.input == self.input
+            && let Some(destination) = self.growing.destinations.get(place.index as usize)
+        {
+            prefetch(destination);
+        }
+    }
+
+    /// Bytes to a name outside the catalogue; `place` is the name's own.
     pub fn destination(
         &mut self,
         input: u16,
         at: Timestamp,
-        name: &Text,
+        (name, place): (&Text, &Cell<Place>),
         client: IpAddr,
         bytes: (u64, u64),
         begins: bool,
     ) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
-        let room = self.destinations < DESTINATIONS_TRACKED_MAX;
-        let growing = self.inputs.entry(input).or_default();
-        let key = (day, name.clone());
-        let known = growing.destinations.contains_key(&key);
-        let destination = if known || room {
-            self.destinations += usize::from(!known);
-            growing.destinations.entry(key).or_default()
-        } else {
-            growing.lumped.entry(day).or_default()
+        let known = place.get();
+        let here = (known.run, known.day, known.input) == (self.run, day, input);
+        let destination =
+            if here { Some(known.index) } else { self.place(input, day, name, place) };
+        let growing = self.input(input);
+        let destination = match destination {
+            Some(index) => growing.destinations.get_mut(index as usize),
+            None => Some(growing.lumped.entry(day).or_default()),
         };
+        let Some(destination) = destination else { return };
         destination.up += bytes.0;
         destination.down += bytes.1;
         destination.flows += u64::from(begins);
-        if destination.devices.len() < DEVICES_TRACKED_MAX {
-            destination.devices.insert(client);
+        destination.devices.insert(client);
+    }
+
+    /// Finds or makes the place where bytes of a name are counted; `None` once there are too many.
+    fn place(&mut self, input: u16, day: u32, name: &Text, place: &Cell<Place>) -> Option<u32> {
+        let room = self.destinations < DESTINATIONS_TRACKED_MAX;
+        let run = self.run;
+        let growing = self.input(input);
+        let free = u32::try_from(growing.destinations.len()).ok()?;
+        let key = (day, name.clone());
+        let index = if room {
+            *growing.by_name.entry(key).or_insert(free)
+        } else {
+            *growing.by_name.get(&key)?
+        };
+        if index == free {
+            growing.destinations.push(Destination::default());
+            self.destinations += 1;
         }
+        place.set(Place { run, day, index, input });
+        Some(index)
     }
 
     /// Signs of an AI API at a host outside the catalogue.
@@ -297,8 +395,11 @@ impl Aggregate {
                 first: at,
                 last: at,
                 answered: false,
+                grown: true,
+                told: Told::default(),
             }
         });
+        totals.grown = true;
         totals.grammars.insert(seen.grammar);
         totals.answered |= seen.answered;
         if totals.flows.len() < CANDIDATE_FLOWS_MAX {
@@ -315,6 +416,7 @@ impl Aggregate {
     pub fn candidate_bytes(&mut self, input: u16, at: Timestamp, host: &Text, bytes: (u64, u64)) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         if let Some(totals) = self.input(input).candidates.get_mut(&(day, host.clone())) {
+            totals.grown = true;
             totals.up += bytes.0;
             totals.down += bytes.1;
             totals.last = totals.last.max(at);
@@ -367,11 +469,42 @@ impl Aggregate {
         versions: &Versions,
         key_of: impl Fn(u16) -> Text,
     ) -> Vec<(u16, InputRows)> {
-        let rows = |(input, growing): (u16, Growing)| {
+        let rows = |(input, growing): (u16, Box<Growing>)| {
             let key = key_of(input);
             (input, growing.finish(versions, &key))
         };
-        self.inputs.into_iter().map(rows).collect()
+        let mut inputs = self.others;
+        inputs.insert(self.input, self.growing);
+        inputs.into_iter().map(rows).collect()
+    }
+
+    /// Live: the rows of each input that grew since the last call. What decides about later rows
+    /// stays: what a device used today, and how much of it the store has.
+    pub fn grown(
+        &mut self,
+        versions: &Versions,
+        key_of: impl Fn(u16) -> Text,
+        now: Timestamp,
+        whole: bool,
+    ) -> Vec<(u16, InputRows)> {
+        let today = u32::try_from(now.seconds() / 86_400).unwrap_or(u32::MAX);
+        // With a new day names are counted anew, and places of the old one mean nothing more.
+        let anew = today > self.day;
+        let current = (&self.input, &mut self.growing);
+        let mut rows = Vec::new();
+        for (input, growing) in std::iter::once(current).chain(self.others.iter_mut()) {
+            rows.push((*input, growing.grown(versions, &key_of(*input), today, whole || anew)));
+            if anew {
+                growing.by_name.clear();
+                growing.destinations.clear();
+            }
+        }
+        if anew {
+            self.day = today;
+            self.destinations = 0;
+            self.run = self.run.wrapping_add(1).max(1);
+        }
+        rows
     }
 }
 
@@ -414,7 +547,10 @@ impl Growing {
             last: time.1,
             evidence: Vec::new(),
             evidence_more: 0,
+            grown: true,
+            told: Told::default(),
         });
+        totals.grown = true;
         if (judged.level, flow.hit.role.opens_session())
             > (totals.level, totals.hit.role.opens_session())
         {
@@ -491,8 +627,8 @@ impl Growing {
             .map(|((.., day), totals)| totals.finish(day, key, versions))
             .collect();
         let candidates =
-            self.candidates.into_iter().map(|((day, host), t)| t.finish(day, host)).collect();
-        let destinations = destinations(self.destinations, self.lumped);
+            self.candidates.into_iter().map(|((day, host), t)| t.row(day, host)).collect();
+        let destinations = destinations(self.by_name, self.destinations, self.lumped);
         let coverage = coverage(self.coverage);
         InputRows {
             usage,
@@ -507,7 +643,93 @@ impl Growing {
     }
 }
 
+impl Growing {
+    fn grown(&mut self, versions: &Versions, key: &Text, today: u32, whole: bool) -> InputRows {
+        self.promote();
+        let usage = std::mem::take(&mut self.usage).into_values().collect();
+        let sessions =
+            std::mem::take(&mut self.spans).into_values().flat_map(merge_spans).collect();
+        // A day that is over may still get flows that began in it, not much later though.
+        let over = |day: u32| day.saturating_add(1) < today;
+        let mut findings = Vec::new();
+        self.findings.retain(|(.., day), totals| {
+            findings.extend(totals.growth(*day, key, versions, over(*day)));
+            !over(*day)
+        });
+        let mut candidates = Vec::new();
+        self.candidates.retain(|(day, host), totals| {
+            candidates.extend(totals.growth(*day, host));
+            !over(*day)
+        });
+        let mut roll_ups = Vec::new();
+        if whole {
+            for ((day, name), index) in &self.by_name {
+                let destination = self.destinations.get_mut(*index as usize);
+                roll_ups.extend(destination.and_then(|d| d.growth(*day, name)));
+            }
+            let rest = Text::from(DestinationDay::REMAINDER);
+            roll_ups.extend(self.lumped.iter_mut().filter_map(|(day, d)| d.growth(*day, &rest)));
+            roll_ups.sort_by(|a, b| (a.day, &a.name).cmp(&(b.day, &b.name)));
+            self.lumped.retain(|day, _| !over(*day));
+        }
+        InputRows {
+            usage,
+            sessions,
+            findings,
+            candidates,
+            destinations: roll_ups,
+            coverage: coverage(std::mem::take(&mut self.coverage)),
+            hidden: std::mem::take(&mut self.hidden).into_values().collect(),
+            open_flows: std::mem::take(&mut self.open_flows),
+        }
+    }
+}
+
+impl Destination {
+    /// What came since the last call; the devices are all of the day's.
+    fn growth(&mut self, day: u32, name: &Text) -> Option<DestinationDay> {
+        if (self.up, self.down, self.flows) == (0, 0, 0) {
+            return None;
+        }
+        let row = DestinationDay {
+            day,
+            name: name.clone(),
+            bytes_up: std::mem::take(&mut self.up),
+            bytes_down: std::mem::take(&mut self.down),
+            flows: std::mem::take(&mut self.flows),
+            devices: self.devices.len() as u64,
+        };
+        Some(row)
+    }
+}
+
 impl FindingTotals {
+    /// What came since the last call, under the verdict as it stands. Contact with hosts beside
+    /// the service waits until the day is `over`: should the service be used yet, it does not
+    /// count.
+    fn growth(&mut self, day: u32, key: &Text, versions: &Versions, over: bool) -> Option<Finding> {
+        let core = self.level.counts() || self.core.2 > 0;
+        if !self.grown || !(core || over) {
+            return None;
+        }
+        self.grown = false;
+        let totals = FindingTotals {
+            actor: self.actor.clone(),
+            hit: self.hit.clone(),
+            ruling: self.ruling.clone(),
+            evidence: std::mem::take(&mut self.evidence),
+            evidence_more: std::mem::take(&mut self.evidence_more),
+            ..*self
+        };
+        let mut finding = totals.finish(day, key, versions);
+        let now = Told { up: finding.bytes_up, down: finding.bytes_down, flows: finding.flows };
+        finding.bytes_up -= self.told.up.min(now.up);
+        finding.bytes_down -= self.told.down.min(now.down);
+        finding.flows -= self.told.flows.min(now.flows);
+        self.told = now;
+        Some(finding)
+    }
+
     /// Keeps the strongest evidence, the earliest of equal strength.
     fn trim(&mut self) {
         self.evidence.sort_by(|(a, x), (b, y)| {
@@ -558,8 +780,22 @@ impl FindingTotals {
 }
 
 impl CandidateTotals {
-    fn finish(self, day: u32, host: Text) -> Candidate {
-        let grammars: Vec<&str> = self.grammars.into_iter().collect();
+    /// What came since the last call.
+    fn growth(&mut self, day: u32, host: &Text) -> Option<Candidate> {
+        if !std::mem::take(&mut self.grown) {
+            return None;
+        }
+        let mut row = self.row(day, host.clone());
+        let now = Told { up: row.bytes_up, down: row.bytes_down, flows: row.flows };
+        row.bytes_up -= self.told.up.min(now.up);
+        row.bytes_down -= self.told.down.min(now.down);
+        row.flows -= self.told.flows.min(now.flows);
+        self.told = now;
+        Some(row)
+    }
+
+    fn row(&self, day: u32, host: Text) -> Candidate {
+        let grammars: Vec<&str> = self.grammars.iter().copied().collect();
         let grammars = grammars.join(",");
         let answer =
             if self.answered { "and answers were seen" } else { "no answer in kind was seen" };
@@ -620,37 +856,47 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
 
 /// The largest destinations of each day, and one row for the rest.
 fn destinations(
-    named: HashMap<(u32, Text), Destination, RandomState>,
-    mut lumped: BTreeMap<u32, Destination>,
+    by_name: HashMap<(u32, Text), u32, RandomState>,
+    mut counted: Vec<Destination>,
+    lumped: BTreeMap<u32, Destination>,
 ) -> Vec<DestinationDay> {
     let mut days: BTreeMap<u32, Vec<(Text, Destination)>> = BTreeMap::new();
-    for ((day, name), destination) in named {
-        days.entry(day).or_default().push((name, destination));
+    for ((day, name), index) in by_name {
+        let Some(destination) = counted.get_mut(index as usize) else { continue };
+        days.entry(day).or_default().push((name, std::mem::take(destination)));
     }
     for day in lumped.keys() {
         days.entry(*day).or_default();
     }
     let mut rows = Vec::new();
     for (day, mut list) in days {
-        list.sort_by(|(a, x), (b, y)| (y.up + y.down, a).cmp(&(x.up + x.down, b)));
-        let mut rest = lumped.remove(&day).unwrap_or_default();
-        for (_, more) in list.drain(list.len().min(DESTINATIONS_MAX)..) {
-            rest.up += more.up;
-            rest.down += more.down;
-            rest.flows += more.flows;
-            rest.devices.extend(more.devices);
+        let larger = |(a, x): &(Text, Destination), (b, y): &(Text, Destination)| {
+            (y.up + y.down, a).cmp(&(x.up + x.down, b))
+        };
+        if list.len() > DESTINATIONS_MAX {
+            list.select_nth_unstable_by(DESTINATIONS_MAX, larger);
         }
-        if rest.flows > 0 || rest.up > 0 || rest.down > 0 {
-            list.push((Text::from(DestinationDay::REMAINDER), rest));
-        }
-        rows.extend(list.into_iter().map(|(name, d)| DestinationDay {
+        let rest = list.split_off(list.len().min(DESTINATIONS_MAX));
+        list.sort_unstable_by(larger);
+        let row = |name: Text, d: &Destination, devices: usize| DestinationDay {
             day,
             name,
             bytes_up: d.up,
             bytes_down: d.down,
             flows: d.flows,
-            devices: d.devices.len() as u64,
-        }));
+            devices: devices as u64,
+        };
+        rows.extend(list.into_iter().map(|(name, d)| row(name, &d, d.devices.len())));
+        let (mut sum, mut devices) = (Destination::default(), HashSet::new());
+        for d in rest.iter().map(|(_, d)| d).chain(lumped.get(&day)) {
+            sum.up += d.up;
+            sum.down += d.down;
+            sum.flows += d.flows;
+            devices.extend(d.devices.iter());
+        }
+        if sum.flows > 0 || sum.up > 0 || sum.down > 0 {
+            rows.push(row(Text::from(DestinationDay::REMAINDER), &sum, devices.len()));
+        }
     }
     rows
 }

@@ -5,15 +5,16 @@
 //! Limits: those of [`super::flows`], [`super::names`], [`super::identity`],
 //! [`super::aggregate`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Seen, Versions};
+use super::aggregate::{Aggregate, Judged, Place, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
-use super::hits::{self, Hit, Texts};
+use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Bindings, Source};
 use super::judge::{Carrier, Volume};
 use super::names::{Asker, Belief, Names};
@@ -22,9 +23,10 @@ use super::quic_ids::QuicIds;
 use super::signature::network::HiderKind;
 use super::signature::{Catalogue, Clients, Network};
 use super::store::rows::{Actor, InputRows, OpenFlow, Text};
-use super::words::{ClientClass, EvidenceKind, Role};
+use super::words::{ClientClass, EvidenceKind};
 use crate::observation::{
-    Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, merged,
+    Batch, Delta, Dhcp, Fact, FlowRef, FlowState, Hello, Http, NameSource, Observation, TextId,
+    merged,
 };
 use crate::types::{Realm, Timestamp};
 use crate::watcher::protocol::HelloTransport;
@@ -44,6 +46,9 @@ const AH: u8 = 51;
 
 /// Whom a client hides behind that speaks as Tor does.
 const TOR: &str = "Tor (by shape)";
+
+/// Observations ahead whose name is fetched.
+const AHEAD: usize = 8;
 
 /// Devices told apart in the ledger of hidden traffic.
 const HIDDEN_MAX: usize = 100_000;
@@ -74,7 +79,7 @@ struct World {
     candidates: HashMap<u64, Text, RandomState>,
     aggregate: Aggregate,
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
-    clients: HashSet<(u16, Realm, IpAddr), RandomState>,
+    clients: Hosts,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
     /// Flows to security edges and relays, with the name of what they go through.
     veiled: HashMap<u64, (Text, HiderKind), RandomState>,
@@ -84,14 +89,56 @@ struct World {
     flows_full: u64,
 }
 
+/// Addresses by input, up to [`HIDDEN_MAX`]. Every flow asks; those of IPv4 take eight bytes, so
+/// that ten thousands of them stay in a core's cache.
+#[derive(Default)]
+struct Hosts {
+    v4: HashSet<u64, RandomState>,
+    v6: HashSet<(u16, Realm, Ipv6Addr), RandomState>,
+}
+
+impl Hosts {
+    /// `true` if it is new.
+    fn insert(&mut self, input: u16, realm: Realm, addr: IpAddr) -> bool {
+        if self.v4.len() + self.v6.len() >= HIDDEN_MAX {
+            return false;
+        }
+        match addr {
+            IpAddr::V4(addr) => {
+                let place = u64::from(input) << 48 | u64::from(realm.0) << 32;
+                self.v4.insert(place | u64::from(addr.to_bits()))
+            }
+            IpAddr::V6(addr) => self.v6.insert((input, realm, addr)),
+        }
+    }
+}
+
+impl World {
+    fn new(number: u32) -> Self {
+        Self { aggregate: Aggregate::new(number), ..Self::default() }
+    }
+
+    /// Notes a client whose names something hides; each once.
+    fn hides(&mut self, o: &Observation, row: &'static str) {
+        let client = (o.input, row, o.flow.realm, o.flow.client.addr);
+        if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(client) {
+            self.aggregate.cover(o.input, row, Some("clients"), 1);
+        }
+    }
+}
+
 /// The recorder.
 pub struct Desk {
     rules: Rulebook,
     versions: Versions,
     texts: Vec<Texts>,
     world: World,
+    /// Worlds so far, this one included.
+    worlds: u32,
     captures: Vec<Text>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
+    /// A use was seen that nobody was told of yet.
+    urgent: bool,
 }
 
 impl Desk {
@@ -105,9 +152,11 @@ impl Desk {
             rules,
             versions,
             texts: Vec::new(),
-            world: World::default(),
+            world: World::new(1),
+            worlds: 1,
             captures: Vec::new(),
             carried: HashMap::default(),
+            urgent: false,
         }
     }
 
@@ -128,7 +177,7 @@ impl Desk {
                 self.texts.resize_with(batch.watcher + 1, Texts::default);
             }
             if let Some(texts) = self.texts.get_mut(batch.watcher) {
-                texts.learn(&batch.texts, &self.rules.catalogue);
+                texts.learn(&batch.texts);
             }
         }
         for batch in batches {
@@ -137,16 +186,25 @@ impl Desk {
             }
         }
         let texts = std::mem::take(&mut self.texts);
-        for (b, i) in merged(batches) {
-            let Some(batch) = batches.get(b) else { continue };
-            let (Some(observation), Some(texts)) =
-                (batch.observations.get(i), texts.get(batch.watcher))
-            else {
-                continue;
-            };
+        // What is known of a name lies anywhere in memory: it is asked for some observations
+        // ahead, and where its bytes are counted once that is here.
+        let mut coming = merged(batches).filter_map(|(w, o)| Some((texts.get(w)?, o)));
+        let mut ahead: VecDeque<(&Texts, &Observation)> = VecDeque::with_capacity(AHEAD);
+        loop {
+            while ahead.len() < AHEAD
+                && let Some((texts, o)) = coming.next()
+            {
+                texts.prefetch(o.fact.name());
+                ahead.push_back((texts, o));
+            }
+            if let Some((texts, o)) = ahead.get(AHEAD / 2) {
+                self.world.aggregate.prefetch(texts.place(o.fact.name()));
+            }
+            let Some((texts, observation)) = ahead.pop_front() else { break };
             observe(observation, texts);
             self.observation(observation, texts);
         }
+        drop((coming, ahead));
         self.texts = texts;
     }
 
@@ -162,23 +220,107 @@ impl Desk {
 
     /// The world is over: its rows by input.
     pub fn finish(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
-        let mut world = std::mem::take(&mut self.world);
+        self.worlds += 1;
+        let mut world = std::mem::replace(&mut self.world, World::new(self.worlds));
         let mut left: Vec<_> = world.flows.drain().collect();
         left.sort_by_key(|(id, _)| *id);
         for (_, flow) in left {
             self.close(&mut world, &flow);
-        }
-        for (input, ..) in &world.clients {
-            world.aggregate.cover(*input, "clients", None, 1);
-        }
-        for (input, what, ..) in &world.hidden {
-            world.aggregate.cover(*input, what, Some("clients"), 1);
         }
         let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
         world.aggregate.finish(&self.versions, key_of)
+    }
+
+    /// Live: a use was seen that no rows were made of yet.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Live: the rows of what grew since the last call, with verdicts as they stand now. Flows
+    /// that are not in use yet wait until they are, or end. `now` is sensor time, `whole` asks for
+    /// roll-ups as well, which need not be as fresh.
+    pub fn grown(
+        &mut self,
+        key_of: impl Fn(u16) -> Text,
+        now: Timestamp,
+        whole: bool,
+    ) -> Vec<(u16, InputRows)> {
+        self.urgent = false;
+        let mut world = std::mem::take(&mut self.world);
+        let mut flows = std::mem::take(&mut world.flows);
+        for flow in flows.values_mut().filter(|f| f.grown) {
+            if flow.level(self.rules.bulk_bytes).counts() {
+                self.close(&mut world, flow);
+                flow.tell();
+            }
+        }
+        world.flows = flows;
+        self.world = world;
+        self.world.aggregate.grown(&self.versions, key_of, now, whole)
+    }
+
+    /// Live: the last rows; every flow is closed.
+    pub fn finish_live(&mut self, key_of: impl Fn(u16) -> Text) -> Vec<(u16, InputRows)> {
+        self.worlds += 1;
+        let mut world = std::mem::replace(&mut self.world, World::new(self.worlds));
+        let flows = std::mem::take(&mut world.flows);
+        for flow in flows.values() {
+            self.close(&mut world, flow);
+        }
+        let dropped = world.names.dropped + world.bindings.dropped + world.flows_full;
+        if dropped > 0 {
+            world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
+        }
+        world.aggregate.grown(&self.versions, key_of, Timestamp(u64::MAX), true)
+    }
+
+    /// Live: the watchers began anew and know none of the open flows: they end here.
+    pub fn close_all(&mut self) {
+        let mut world = std::mem::take(&mut self.world);
+        for flow in std::mem::take(&mut world.flows).values() {
+            self.close(&mut world, flow);
+        }
+        world.candidates.clear();
+        self.world = world;
+    }
+
+    /// Live: judges by other rules from here on. Open flows whose name the new catalogue does not
+    /// know end under the old one.
+    pub fn judge_by(&mut self, rules: Rulebook) {
+        let known = |f: &MatchedFlow| hits::hit(&rules.catalogue, &f.name).map(Arc::new);
+        let mut world = std::mem::take(&mut self.world);
+        let flows = std::mem::take(&mut world.flows);
+        for (id, mut flow) in flows {
+            match known(&flow) {
+                Some(hit) => {
+                    flow.hit = hit;
+                    world.flows.insert(id, flow);
+                }
+                None => self.close(&mut world, &flow),
+            }
+        }
+        self.world = world;
+        for texts in &mut self.texts {
+            texts.forget();
+        }
+        self.versions = Versions {
+            policy: rules.policy.version().clone(),
+            signatures: Text::from(rules.catalogue.version()),
+        };
+        self.rules = rules;
+    }
+
+    /// Live: who has which address now, for views.
+    pub fn directory(&mut self, directory: Arc<super::identity::Directory>) {
+        self.world.bindings.publish(directory);
+    }
+
+    /// Flows open under a name of the catalogue.
+    pub fn open(&self) -> usize {
+        self.world.flows.len()
     }
 
     fn observation(&mut self, o: &Observation, texts: &Texts) {
@@ -195,8 +337,9 @@ impl Desk {
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
-                if let Some(hit) = texts.hit(*name) {
-                    self.looked_up(o, &hit.clone());
+                let hit = self.known(texts, *name).and_then(|n| n.said.hit.as_deref());
+                if let Some(hit) = hit {
+                    self.looked_up(o, hit);
                 }
             }
             Fact::DnsAddress { name, addr, ttl_s, id } => {
@@ -263,6 +406,11 @@ impl Desk {
         }
     }
 
+    /// What is known of a name from the name alone.
+    fn known<'t>(&self, texts: &'t Texts, id: TextId) -> Option<Name<'t>> {
+        texts.name(id, &self.rules.catalogue, &self.rules.network)
+    }
+
     fn ours(&self, addr: IpAddr) -> bool {
         if self.rules.own_networks.is_empty() {
             return is_private(addr);
@@ -298,26 +446,26 @@ impl Desk {
     }
 
     fn hello(&mut self, o: &Observation, hello: &Hello, texts: &Texts) {
+        let name = self.known(texts, hello.name);
         let world = &mut self.world;
         world.bindings.bind(o.flow.realm, o.flow.client.addr, hello.mac, Source::Frame);
         world.aggregate.cover(o.input, "hellos", None, 1);
-        let name = texts.text(hello.name);
         if name.is_none() {
             world.aggregate.cover(o.input, "hellos_without_name", Some("hellos"), 1);
         }
-        let hidden = hello.ech.is_some() && name.is_some_and(|n| self.hides(n, o.time));
+        let hidden = hello.ech.is_some() && name.is_some_and(|n| self.hides(&n, o.time));
         if hello.ech.is_some() {
             let row = if hidden { "hellos_ech_plausible" } else { "hellos_ech_grease" };
             self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
         }
-        if let Some(name) = name {
-            self.hider(o, name, texts.str(hello.alpn));
+        if let Some(name) = &name {
+            self.hider(o, name.text, texts.str(hello.alpn));
         }
         if hidden {
             return;
         }
-        let Some(hit) = texts.hit(hello.name).cloned() else { return };
-        let (Some(name), false) = (texts.text(hello.name), self.inbound(&o.flow)) else { return };
+        let Some(Name { text: name, said, .. }) = name else { return };
+        let (Some(hit), false) = (said.hit.clone(), self.inbound(&o.flow)) else { return };
         let (class, evidence) = self.rules.clients.class_of(
             texts.str(hello.ja4),
             "",
@@ -330,7 +478,7 @@ impl Desk {
             HelloTransport::Quic => EvidenceKind::QuicSni,
             HelloTransport::Tls | HelloTransport::Dtls => EvidenceKind::Sni,
         };
-        let (class, evidence) = (class_word(class), Text::from(evidence));
+        let evidence = Text::from(evidence);
         let ja4 = texts.text(hello.ja4).cloned();
         if let Some(flow) = self.matched(o, hit, name.clone(), kind, false) {
             flow.class = class;
@@ -355,10 +503,7 @@ impl Desk {
             }
             None => return,
         };
-        if world.hidden.len() < HIDDEN_MAX {
-            let row = hider_row(kind);
-            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
-        }
+        world.hides(o, hider_row(kind));
         let veils = matches!(kind, HiderKind::SecurityEdge | HiderKind::Relay);
         if veils && world.veiled.len() < HIDDEN_MAX {
             world.veiled.insert(o.flow.id, (by, kind));
@@ -366,8 +511,9 @@ impl Desk {
     }
 
     /// `name` is the outer name of an encrypted hello.
-    fn hides(&self, name: &str, at: Timestamp) -> bool {
-        self.rules.network.is_ech_public_name(name) || self.world.names.offers_ech(name, at)
+    fn hides(&self, name: &Name<'_>, at: Timestamp) -> bool {
+        name.said.hider == Some(HiderKind::EchPublicName)
+            || self.world.names.offers_ech(name.text, at)
     }
 
     fn http(&mut self, o: &Observation, http: &Http, texts: &Texts) {
@@ -380,19 +526,18 @@ impl Desk {
         if self.inbound(&o.flow) {
             return;
         }
-        let hit = texts.hit(http.host).cloned();
-        let Some(hit) = hit else {
+        let host = self.known(texts, http.host);
+        let Some((name, hit)) = host.and_then(|n| Some((n.text.clone(), n.said.hit.clone()?)))
+        else {
             if let Some(api) = http.api {
-                let host = texts.text(http.host).cloned();
-                self.api(o, host, api, false);
+                self.api(o, host.map(|n| n.text.clone()), api, false);
             }
             return;
         };
-        let Some(name) = texts.text(http.host).cloned() else { return };
         let kind = evidence_kind(http_source(http));
         let agent = texts.str(http.user_agent);
         let (class, evidence) = self.rules.clients.class_of("", agent, "", false, false, http.sdk);
-        let (class, evidence) = (class_word(class), Text::from(evidence));
+        let evidence = Text::from(evidence);
         let unseen = http.prefetch || http.embedded;
         if let Some(flow) = self.matched(o, hit, name, kind, false) {
             if class != ClientClass::Unknown {
@@ -460,6 +605,8 @@ impl Desk {
                 open: false,
                 carried: false,
                 next_seq: [0; 2],
+                grown: false,
+                told: false,
             };
             self.world.flows.insert(o.flow.id, flow);
         }
@@ -485,23 +632,23 @@ impl Desk {
         if self.inbound(&o.flow) {
             return "flows_inbound";
         }
-        let named =
-            texts.text(delta.name).filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
-        let Some(name) = named.cloned() else {
+        let named = self.known(texts, delta.name);
+        let named = named.filter(|n| delta.ja4.is_none() || !self.hides(n, o.time));
+        let Some(name) = named else {
             let row = self.nameless(o, delta, last, texts);
             return own_row(&o.flow, delta.state).unwrap_or(row);
         };
-        match texts.hit(delta.name).cloned() {
+        match name.said.hit.clone() {
             Some(hit) => self.count(
                 o,
                 delta,
                 hit,
-                name,
+                name.text.clone(),
                 evidence_kind(delta.source.unwrap_or(NameSource::None)),
                 false,
                 last,
             ),
-            None => self.unmatched(o, delta, &name, last),
+            None => self.unmatched(o, delta, (name.text, name.place), last),
         }
         source_row(delta.source)
     }
@@ -546,12 +693,16 @@ impl Desk {
             return "flows_without_ports";
         }
         let (realm, client) = (o.flow.realm, o.flow.client.addr);
-        let asker = self.world.bindings.asker(realm, client);
-        let told = |who| self.world.names.name(realm, who, o.flow.server.addr, delta.first);
-        // The device may have become known only after it asked.
-        let likely = told(asker).filter(|(_, belief)| *belief == Belief::Likely);
-        let found = likely.or_else(|| told(Asker::Address(client)));
-        let Some((name, belief)) = found else {
+        let found = if self.world.names.may_name(o.flow.server.addr) {
+            let asker = self.world.bindings.asker(realm, client);
+            let told = |who| self.world.names.name(realm, who, o.flow.server.addr, delta.first);
+            // The device may have become known only after it asked.
+            let likely = told(asker).filter(|(_, belief)| *belief == Belief::Likely);
+            likely.or_else(|| told(Asker::Address(client))).map(|found| (found, asker))
+        } else {
+            None
+        };
+        let Some(((name, belief), asker)) = found else {
             if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
                 self.candidate_bytes(o, delta, &host, last);
             }
@@ -579,7 +730,7 @@ impl Desk {
                     self.over(o.flow.id);
                 }
             }
-            _ => self.unmatched(o, delta, &name, last),
+            _ => self.unmatched(o, delta, (&name, &Cell::default()), last),
         }
         kind_row(EvidenceKind::Dns, belief == Belief::Possible)
     }
@@ -629,8 +780,11 @@ impl Desk {
         doubtful: bool,
         last: bool,
     ) {
+        let bulk = self.rules.bulk_bytes;
         let Some(flow) = self.matched(o, hit, name, kind, doubtful) else { return };
         flow.add(o.input, delta);
+        let urgent = !flow.told && flow.level(bulk).counts();
+        self.urgent |= urgent;
         if last {
             self.over(o.flow.id);
         }
@@ -640,6 +794,7 @@ impl Desk {
     fn over(&mut self, id: u64) {
         self.world.moved.remove(&id);
         let Some(flow) = self.world.flows.remove(&id) else { return };
+        // Moves a few pointers; closing needs the rules and the world at once.
         let mut world = std::mem::take(&mut self.world);
         self.close(&mut world, &flow);
         self.world = world;
@@ -656,7 +811,13 @@ impl Desk {
         world.aggregate.flow(flow, &judged, &self.versions, &capture);
     }
 
-    fn unmatched(&mut self, o: &Observation, delta: &Delta, name: &Text, last: bool) {
+    fn unmatched(
+        &mut self,
+        o: &Observation,
+        delta: &Delta,
+        name: (&Text, &Cell<Place>),
+        last: bool,
+    ) {
         self.over(o.flow.id);
         if let Some(host) = self.world.candidates.get(&o.flow.id).cloned() {
             self.candidate_bytes(o, delta, &host, last);
@@ -682,8 +843,8 @@ impl Desk {
     /// Numbers that every flow adds to, whoever it went to.
     fn ledger(&mut self, o: &Observation, delta: &Delta, last: bool) {
         let world = &mut self.world;
-        if world.clients.len() < HIDDEN_MAX && delta.packets_up > 0 {
-            world.clients.insert((o.input, o.flow.realm, o.flow.client.addr));
+        if delta.heard[0] && world.clients.insert(o.input, o.flow.realm, o.flow.client.addr) {
+            world.aggregate.cover(o.input, "clients", None, 1);
         }
         let cover = |aggregate: &mut Aggregate, name, of, n| aggregate.cover(o.input, name, of, n);
         let bytes = delta.up + delta.down;
@@ -738,13 +899,11 @@ impl Desk {
         if !delta.state.has(FlowState::ANSWERED) {
             cover(&mut world.aggregate, "flows_unanswered", Some("flows"), 1);
         }
-        let hider = self.rules.network.by_address(o.flow.server.addr);
-        if let Some(hider) = hider
-            && matches!(o.flow.server.port, 443 | 853 | 784 | 8853)
+        if matches!(o.flow.server.port, 443 | 853 | 784 | 8853)
+            && let Some(hider) = self.rules.network.by_address(o.flow.server.addr)
             && world.hidden.len() < HIDDEN_MAX
         {
-            let row = hider_row(hider.kind);
-            world.hidden.insert((o.input, row, o.flow.realm, o.flow.client.addr));
+            world.hides(o, hider_row(hider.kind));
         }
     }
 }
@@ -788,16 +947,6 @@ fn looks_like_tor(name: &str) -> bool {
     (8..=25).contains(&label.len())
         && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
         && label.bytes().any(|b| b.is_ascii_digit())
-}
-
-fn class_word(class: super::signature::ClientClass) -> ClientClass {
-    use super::signature::ClientClass as Seen;
-    match class {
-        Seen::Browser => ClientClass::Browser,
-        Seen::Program => ClientClass::Program,
-        Seen::Server => ClientClass::Server,
-        Seen::Unknown => ClientClass::Unknown,
-    }
 }
 
 fn hider_row(kind: HiderKind) -> &'static str {
@@ -902,13 +1051,5 @@ fn within(addr: IpAddr, net: IpAddr, bits: u8) -> bool {
         }
         (IpAddr::V6(a), IpAddr::V6(b)) => of(u128::from(a), u128::from(b), 128),
         _ => false,
-    }
-}
-
-impl Role {
-    /// Hosts that a person or program works with; scripts, pictures and measurements never
-    /// open a session.
-    pub fn opens_session(self) -> bool {
-        matches!(self, Role::Chat | Role::Api | Role::Upload | Role::Voice)
     }
 }

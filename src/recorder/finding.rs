@@ -99,7 +99,8 @@ fn next_steps(hit: &Hit, disposition: Disposition, level: Level) -> String {
     }
 }
 
-fn word(disposition: Disposition) -> &'static str {
+/// The verdict as a person says it.
+pub fn word(disposition: Disposition) -> &'static str {
     match disposition {
         Disposition::Unsanctioned => "forbidden",
         Disposition::Unreviewed => "not yet reviewed",

@@ -74,11 +74,16 @@ pub struct MatchedFlow {
     pub carried: bool,
     /// Next sequence number of client and server.
     pub next_seq: [u32; 2],
+    /// It grew since it was told last.
+    pub grown: bool,
+    /// Live: rows were made of it before its end, so that it is counted as a flow already.
+    pub told: bool,
 }
 
 impl MatchedFlow {
     /// Counts a delta.
     pub fn add(&mut self, input: u16, delta: &Delta) {
+        self.grown = true;
         self.volume.up += delta.up;
         self.volume.down += delta.down;
         self.volume.hello = self.volume.hello.max(u64::from(delta.hello_bytes));
@@ -92,7 +97,7 @@ impl MatchedFlow {
             self.frames[1] = delta.name_frame;
         }
         self.frames[2] = self.frames[2].max(delta.last_frame);
-        if delta.packets_up == 0 && delta.packets_down == 0 {
+        if delta.heard == [false; 2] {
             return;
         }
         let hour = u32::try_from(delta.first.seconds() / 3600).unwrap_or(u32::MAX);
@@ -117,6 +122,14 @@ impl MatchedFlow {
             }
             _ => self.spans.push((input, delta.first, delta.last)),
         }
+    }
+
+    /// Rows were made of it: what was counted so far is theirs, and only growth comes next.
+    pub fn tell(&mut self) {
+        let last = self.parts.last().map(|p| Part { up: 0, down: 0, first: p.last, ..*p });
+        self.parts.clear();
+        self.parts.extend(last);
+        (self.grown, self.told) = (false, true);
     }
 
     /// What the client asked of DNS tells browsers from programs where no hello and no user agent

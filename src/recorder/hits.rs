@@ -1,14 +1,18 @@
 //! Verdicts by name: one cache a catalogue, filled as names first appear.
 //!
-//! In: texts as the watchers' interners number them. Out: text and [`Hit`] by number.
+//! In: texts as the watchers' interners number them. Out: text and [`Said`] by number.
 //! Limits: as many entries as the interners have numbers.
 
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
+use super::aggregate::Place;
+use super::signature::network::HiderKind;
+use super::signature::{Catalogue, Network, Strength};
+use super::store::rows::Text;
+use super::words::Role;
 use crate::observation::TextId;
-use crate::recorder::signature::{Catalogue, Strength};
-use crate::recorder::store::rows::Text;
-use crate::recorder::words::Role;
+use crate::prefetch::prefetch;
 use crate::types::NAME_MAX;
 
 /// What the catalogue says of a name.
@@ -32,31 +36,61 @@ pub struct Hit {
     pub weak: bool,
 }
 
-#[derive(Clone, Debug)]
+/// What is known of a name from the name alone.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The service that it belongs to.
+    pub hit: Option<Arc<Hit>>,
+    /// What it hides.
+    pub hider: Option<HiderKind>,
+}
+
+#[derive(Debug)]
 struct Entry {
     text: Text,
-    hit: Option<Arc<Hit>>,
+    /// Looked up when first asked for: fingerprints and programs are texts too, and no names.
+    said: OnceCell<Said>,
+    place: Cell<Place>,
 }
 
 /// Texts of one watcher.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Texts {
     entries: Vec<Entry>,
 }
 
 impl Texts {
     /// Learns the texts that a batch brings.
-    pub fn learn(&mut self, texts: &[(TextId, Arc<str>)], catalogue: &Catalogue) {
+    pub fn learn(&mut self, texts: &[(TextId, Arc<str>)]) {
         for (id, text) in texts {
             let place = id.0 as usize;
+            let new = |text| Entry { text, said: OnceCell::new(), place: Cell::default() };
             if place >= self.entries.len() {
-                let none = Entry { text: Text::from(""), hit: None };
-                self.entries.resize(place + 1, none);
+                self.entries.resize_with(place + 1, || new(Text::from("")));
             }
             if let Some(entry) = self.entries.get_mut(place) {
-                *entry = Entry { text: text.clone(), hit: hit(catalogue, text).map(Arc::new) };
+                *entry = new(text.clone());
             }
         }
+    }
+
+    /// Forgets what is known of names: another catalogue is asked from here on.
+    pub fn forget(&mut self) {
+        for entry in &mut self.entries {
+            entry.said = OnceCell::new();
+        }
+    }
+
+    /// Asks for what is known of a number, which is needed soon.
+    pub fn prefetch(&self, id: TextId) {
+        if let Some(entry) = self.entries.get(id.0 as usize) {
+            prefetch(entry);
+        }
+    }
+
+    /// Where the bytes of a name are counted, as far as it is known.
+    pub fn place(&self, id: TextId) -> Place {
+        self.entries.get(id.0 as usize).map_or_else(Place::default, |e| e.place.get())
     }
 
     /// The text of a number; `None` for the empty one.
@@ -72,13 +106,29 @@ impl Texts {
         self.text(id).map_or("", |t| t)
     }
 
-    /// What the catalogue says of it.
-    pub fn hit(&self, id: TextId) -> Option<&Arc<Hit>> {
+    /// The name of a number, and what is known of it; `None` for the empty one.
+    pub fn name(&self, id: TextId, catalogue: &Catalogue, network: &Network) -> Option<Name<'_>> {
         if id.is_none() {
             return None;
         }
-        self.entries.get(id.0 as usize)?.hit.as_ref()
+        let Entry { text, said, place } = self.entries.get(id.0 as usize)?;
+        let said = said.get_or_init(|| Said {
+            hit: hit(catalogue, text).map(Arc::new),
+            hider: network.by_name(text).map(|h| h.kind),
+        });
+        Some(Name { text, said, place })
     }
+}
+
+/// A name as a watcher's number gives it.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<'t> {
+    /// The name.
+    pub text: &'t Text,
+    /// What is known of it.
+    pub said: &'t Said,
+    /// Where its bytes are counted.
+    pub place: &'t Cell<Place>,
 }
 
 /// What the catalogue says of `name`.
@@ -94,7 +144,7 @@ pub fn hit(catalogue: &Catalogue, name: &str) -> Option<Hit> {
         category: Text::from(found.service.category.word()),
         pattern: Text::from(found.host.pattern.as_str()),
         tenant: found.tenant.map(Text::from),
-        role: Role::from_code(found.role.word()).unwrap_or(Role::Other),
+        role: found.role,
         weak: found.host.strength == Strength::Weak,
     })
 }

@@ -141,10 +141,32 @@ words! {
     }
 }
 
+words! {
+    /// Where a risk stands, as people decided.
+    State {
+        /// Nobody did anything about it yet.
+        Open = 0, "open";
+        /// Somebody looks at it.
+        InReview = 1, "in_review";
+        /// Allowed until a day.
+        Accepted = 2, "accepted";
+        /// Decided for good.
+        Resolved = 3, "resolved";
+    }
+}
+
 impl Level {
     /// `true` for `used` and `bulk`: what totals, alerts and exit codes count.
     pub fn counts(self) -> bool {
         self >= Level::Used
+    }
+}
+
+impl Role {
+    /// Hosts that a person or program works with: traffic to them can count as use. Scripts,
+    /// pictures and measurements never open a session.
+    pub fn opens_session(self) -> bool {
+        matches!(self, Role::Chat | Role::Api | Role::Upload | Role::Voice)
     }
 }
 
@@ -173,7 +195,7 @@ mod tests {
 
     #[test]
     fn numbers_and_codes_lead_back() {
-        check!(Level, ClientClass, EvidenceKind, Role, Disposition);
+        check!(Level, ClientClass, EvidenceKind, Role, Disposition, State);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 pub mod capture;
 pub mod decode;
 pub mod flow;
+pub mod mirror;
 pub mod packet;
 pub mod protocol;
+pub mod shed;
 pub mod wire;

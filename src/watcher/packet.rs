@@ -6,6 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 
 /// Frames that were read together, with the bytes they lie in.
@@ -13,12 +15,37 @@ use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 pub struct Block {
     /// Position in the run, from 0.
     pub index: u64,
-    /// Read buffers; frames point into them.
-    pub chunks: Vec<Arc<Vec<u8>>>,
+    /// What frames point into.
+    pub chunks: Vec<Chunk>,
     /// Frames in the order of the run.
     pub frames: Vec<Frame>,
     /// Sensor time after the last frame.
     pub now: Timestamp,
+}
+
+/// Bytes that frames lie in.
+pub enum Chunk {
+    /// Read from a file, to be used again.
+    Read(Arc<Vec<u8>>),
+    /// Lent by a ring that the kernel fills; goes back to it when dropped.
+    Lent(Box<dyn AsRef<[u8]> + Send + Sync>),
+}
+
+impl Chunk {
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Chunk::Read(read) => read.as_slice(),
+            Chunk::Lent(lent) => (**lent).as_ref(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Chunk({} octets)", self.as_slice().len())
+    }
 }
 
 /// One captured frame: where its bytes are, and what the file or ring said of it.
@@ -61,7 +88,7 @@ impl Block {
         let (offset, len) = (offset as usize, len as usize);
         self.chunks
             .get(usize::from(chunk))
-            .and_then(|c| c.get(offset..)?.get(..len))
+            .and_then(|c| c.as_slice().get(offset..)?.get(..len))
             .unwrap_or_default()
     }
 }
@@ -96,12 +123,25 @@ impl FlowKey {
         dst: ([u8; 16], u16),
         v6: bool,
     ) -> (Self, bool) {
-        // One 128-bit comparison in network order, not a byte-wise one: this is the hot path.
-        let (a, b) = (u128::from_be_bytes(src.0), u128::from_be_bytes(dst.0));
-        let from_hi = a > b || (a == b && src.1 > dst.1);
+        let [src_bits, dst_bits] = [src, dst].map(|(addr, port)| (u128::from_be_bytes(addr), port));
+        Self::of_bits(realm, protocol, src_bits, dst_bits, v6)
+    }
+
+    /// The same from addresses as numbers: compared and ordered in registers, for this is the hot
+    /// path.
+    #[inline]
+    pub fn of_bits(
+        realm: Realm,
+        protocol: u8,
+        src: (u128, u16),
+        dst: (u128, u16),
+        v6: bool,
+    ) -> (Self, bool) {
+        let from_hi = src > dst;
         let (lo, hi) = if from_hi { (dst, src) } else { (src, dst) };
-        let key = Self { lo: lo.0, hi: hi.0, lo_port: lo.1, hi_port: hi.1, realm, protocol, v6 };
-        (key, from_hi)
+        let (lo_addr, hi_addr) = (lo.0.to_be_bytes(), hi.0.to_be_bytes());
+        let (lo_port, hi_port) = (lo.1, hi.1);
+        (Self { lo: lo_addr, hi: hi_addr, lo_port, hi_port, realm, protocol, v6 }, from_hi)
     }
 
     /// Lower or higher endpoint.
@@ -211,7 +251,7 @@ pub struct Packet {
 }
 
 /// Who said that an address belongs to a MAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NeighborSource {
     /// ARP request or reply: sender fields (RFC 826).
     Arp,
@@ -340,7 +380,8 @@ mod tests {
 
     #[test]
     fn slices_are_empty_where_there_are_no_octets() {
-        let block = Block { chunks: vec![Arc::new(vec![1, 2, 3])], ..Block::default() };
+        let block =
+            Block { chunks: vec![Chunk::Read(Arc::new(vec![1, 2, 3]))], ..Block::default() };
         let decoded = Decoded { extra: vec![7, 8], ..Decoded::default() };
         for (chunk, offset, len, expected) in [
             (0, 1, 2, &[2, 3][..]),

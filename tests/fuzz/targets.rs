@@ -18,7 +18,7 @@ use shadowtap::types::{Direction, Timestamp};
 use shadowtap::watcher::capture::{Format, Stop, Walker, recognise};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Exclude, Stitcher};
 use shadowtap::watcher::flow::texts::Texts;
-use shadowtap::watcher::flow::{Flows, Limits};
+use shadowtap::watcher::flow::{Flows, Limits, SHARDS};
 use shadowtap::watcher::packet::{Block, Decoded, FlowKey, Fragment, Frame, Packet, tcp_flags};
 use shadowtap::watcher::protocol::parser::{self, Parser};
 use shadowtap::watcher::protocol::{
@@ -454,8 +454,16 @@ fn tcp_stream(bytes: &[u8]) {
     let mut flows = Flows::new(0, 1, limits(), 1);
     let batch = flows.block(&block, &decoded);
     assert!(flows.bytes() < 8 << 20, "{} bytes for one flow", flows.bytes());
-    let last = flows.finish(1, block.now);
-    heard(&[batch, last], &mut |name| {
+    let mut batches = vec![batch];
+    for shard in 0..SHARDS {
+        let mut over = false;
+        while !over {
+            let batch;
+            (batch, over) = flows.finish(shard, &block);
+            batches.push(batch);
+        }
+    }
+    heard(&batches, &mut |name| {
         let there = has(streams.0, name.as_bytes()) || has(streams.1, name.as_bytes());
         // HTTP/2 packs names (RFC 7541 §5.2), DNS and others cut them into labels.
         let packed = has(streams.0, b"PRI * HTTP/2");

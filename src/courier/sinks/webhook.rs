@@ -7,6 +7,7 @@
 //! Limits: [`WAIT`]; a pause that a receiver asks for counts up to the courier's longest.
 //! Source: RFC 2104; RFC 9110 §10.2.3 for Retry-After.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -108,8 +109,11 @@ impl Webhook {
         let now = jiff::Timestamp::now().as_second();
         let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_ref()?).ok()?;
         mac.update(format!("{now}.{body}").as_bytes());
-        let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        Some(format!("t={now},v1={hex}"))
+        let mut text = format!("t={now},v1=");
+        for octet in mac.finalize().into_bytes() {
+            let _ = write!(text, "{octet:02x}");
+        }
+        Some(text)
     }
 }
 

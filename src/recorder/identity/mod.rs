@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use rapidhash::fast::RandomState;
 
 use crate::recorder::names::Asker;
@@ -41,9 +42,35 @@ struct Binding {
     source: Source,
 }
 
+/// Who has which address, for views: written by the recorder, read beside it, and never asked for
+/// anything that a result depends on.
+#[derive(Debug, Default)]
+pub struct Directory {
+    by_address: DashMap<(Realm, IpAddr), Arc<Actor>, RandomState>,
+}
+
+impl Directory {
+    /// Whoever has the address.
+    pub fn actor(&self, realm: Realm, addr: IpAddr) -> Option<Arc<Actor>> {
+        self.by_address.get(&(realm, addr)).map(|a| a.clone())
+    }
+
+    /// Addresses known.
+    pub fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
+    /// `true` if none is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_address.is_empty()
+    }
+}
+
 /// Bindings in force.
 #[derive(Debug, Default)]
 pub struct Bindings {
+    /// Where views read.
+    directory: Option<Arc<Directory>>,
     young: HashMap<(Realm, IpAddr), Binding, RandomState>,
     old: HashMap<(Realm, IpAddr), Binding, RandomState>,
     names: HashMap<MacAddr, Text, RandomState>,
@@ -55,6 +82,11 @@ pub struct Bindings {
 }
 
 impl Bindings {
+    /// From now on, views read here who has which address.
+    pub fn publish(&mut self, directory: Arc<Directory>) {
+        self.directory = Some(directory);
+    }
+
     /// From now on, `addr` belongs to `mac`.
     pub fn bind(&mut self, realm: Realm, addr: IpAddr, mac: MacAddr, source: Source) {
         if mac.is_zero() || mac.is_group() || addr.is_unspecified() || addr.is_multicast() {
@@ -106,6 +138,12 @@ impl Bindings {
         }
         let host_name = mac.and_then(|m| self.names.get(&m).cloned());
         let actor = Arc::new(Actor { realm, addr, mac, host_name });
+        if let Some(directory) = &self.directory {
+            if directory.len() >= ADDRESSES_MAX {
+                directory.by_address.clear();
+            }
+            directory.by_address.insert((realm, addr), actor.clone());
+        }
         self.actors.insert(key, actor.clone());
         actor
     }

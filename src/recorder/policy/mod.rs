@@ -9,6 +9,7 @@
 //! the narrower scope wins (device or user, then group, then the longer network prefix, then
 //! everybody), of equally narrow ones the stricter, of equally strict ones the first.
 
+pub mod edit;
 pub mod explain;
 pub mod file;
 mod scope;

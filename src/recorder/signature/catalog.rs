@@ -7,18 +7,21 @@
 //! `must_miss`.
 //! Limits: those of `source.rs`; `u32` patterns.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 pub use super::source::CatalogueError;
 
 use super::matcher::{self, LabelTree};
 use super::source::{self, File};
+use crate::recorder::words::Role;
 use crate::types::{NAME_MAX, plain_name};
 
 /// Labels that mean the same below every service that does not say otherwise. Where a pattern
@@ -185,52 +188,6 @@ pub enum Kind {
     Tenant,
 }
 
-/// What a host does for its service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// A person talks to the service here.
-    Chat,
-    /// A program does.
-    Api,
-    /// Files go up here.
-    Upload,
-    /// Sound goes both ways.
-    Voice,
-    /// Sign-in.
-    Auth,
-    /// Scripts, pictures, widgets.
-    Asset,
-    /// Usage and error reports.
-    Telemetry,
-    /// Programs, models and updates come down here.
-    Download,
-    /// Marketing, manuals, everything else.
-    Other,
-}
-
-impl Role {
-    /// `true` if traffic to such a host can count as use of the service.
-    pub fn counts(self) -> bool {
-        matches!(self, Role::Chat | Role::Api | Role::Upload | Role::Voice)
-    }
-
-    /// The word in signature files.
-    pub fn word(self) -> &'static str {
-        match self {
-            Role::Chat => "chat",
-            Role::Api => "api",
-            Role::Upload => "upload",
-            Role::Voice => "voice",
-            Role::Auth => "auth",
-            Role::Asset => "asset",
-            Role::Telemetry => "telemetry",
-            Role::Download => "download",
-            Role::Other => "other",
-        }
-    }
-}
-
 /// How far a name alone proves its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -383,7 +340,7 @@ impl Catalogue {
             None if host.kind == Kind::Suffix && host.role == Role::Api => Role::Other,
             // So is its www; of a chat it is the chat.
             Some("www") if host.role == Role::Api || host.kind != Kind::Suffix => Role::Other,
-            Some(label) if host.role.counts() => customary(label).unwrap_or(host.role),
+            Some(label) if host.role.opens_session() => customary(label).unwrap_or(host.role),
             _ => host.role,
         };
         let tenant = hit.open.filter(|_| host.kind != Kind::Suffix);
@@ -512,6 +469,7 @@ struct RawHost {
     pattern: Spanned<String>,
     #[serde(rename = "match")]
     kind: Kind,
+    #[serde(deserialize_with = "role")]
     role: Role,
     strength: Strength,
     #[serde(default)]
@@ -524,6 +482,15 @@ struct RawHost {
 struct RawPrefix {
     prefix: Spanned<String>,
     source: String,
+}
+
+/// A role by the word that the whole recorder has for it.
+fn role<'d, D: Deserializer<'d>>(from: D) -> Result<Role, D::Error> {
+    let word = <Cow<'d, str>>::deserialize(from)?;
+    Role::from_code(&word).ok_or_else(|| {
+        let words: Vec<&str> = Role::ALL.iter().map(|r| r.code()).collect();
+        D::Error::custom(format!("role {word:?} is none of {}", words.join(", ")))
+    })
 }
 
 /// Words that may stand in `tags`.
@@ -664,7 +631,7 @@ impl<'f> Builder<'f> {
             self.tree.bar(exclude.get_ref());
             excludes.push(exclude.into_inner());
         }
-        if raw.strength == Strength::Weak && raw.role.counts() && raw.also_needed.is_none() {
+        if raw.strength == Strength::Weak && raw.role.opens_session() && raw.also_needed.is_none() {
             let message = format!("weak pattern {pattern:?} does not say what is also_needed");
             return Err(file.error(span, message));
         }

@@ -16,22 +16,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::source::{self, CatalogueError, File};
+use crate::recorder::words::ClientClass;
 
 /// The file with the client stacks.
 pub(super) const FILE: &str = "clients.toml";
-
-/// Kind of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ClientClass {
-    /// A person's browser, or something that imitates one.
-    Browser,
-    /// SDK, command line, agent, script.
-    Program,
-    /// A service's own crawler or fetcher.
-    Server,
-    /// No evidence.
-    Unknown,
-}
 
 /// Known client stacks.
 #[derive(Debug)]

@@ -11,7 +11,9 @@ pub mod matcher;
 pub mod network;
 mod source;
 
-pub use catalog::{Catalogue, CatalogueError, Category, HostPattern, Kind, Role, Service, Status};
+pub use catalog::{Catalogue, CatalogueError, Category, HostPattern, Kind, Service, Status};
 pub use catalog::{Match, Strength};
-pub use clients::{ClientClass, Clients};
+pub use clients::Clients;
 pub use network::Network;
+
+pub use super::words::{ClientClass, Role};

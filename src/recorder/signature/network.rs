@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 
+use rapidhash::fast::RandomState;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -47,7 +48,7 @@ pub enum HiderKind {
 pub struct Network {
     hiders: Vec<Hider>,
     names: LabelTree,
-    addresses: HashMap<IpAddr, usize>,
+    addresses: HashMap<IpAddr, usize, RandomState>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +116,7 @@ impl Network {
 
     fn build(files: &[File]) -> Result<Self, CatalogueError> {
         let mut network =
-            Self { hiders: Vec::new(), names: LabelTree::default(), addresses: HashMap::new() };
+            Self { hiders: Vec::new(), names: LabelTree::default(), addresses: HashMap::default() };
         for file in files {
             let raw: RawFile = file.parse()?;
             for hider in raw.hider {

@@ -228,8 +228,9 @@ impl Writer<'_> {
             let held = self.held(day)?;
             self.tx.execute("DELETE FROM held WHERE day = ?1", [day])?;
             let earlier = self.tx.query_row(
-                "SELECT count(*) FROM outbox WHERE event_id LIKE ?1",
-                [format!("digest-{day}-%")],
+                "SELECT count(*) FROM outbox WHERE event_id BETWEEN ?1 AND ?2",
+                // `.` follows `-`.
+                [format!("digest-{day}-"), format!("digest-{day}.")],
                 |r| r.get::<_, Count>(0),
             )?;
             if held.is_empty() {
@@ -322,11 +323,12 @@ impl Writer<'_> {
     fn memory(&self, rules: &Rules, about: &About) -> Result<Memory, Error> {
         let sent = |from: u32, to: u32| -> Result<u64, Error> {
             let mut sent = self.tx.prepare_cached(
-                "SELECT coalesce(sum(r.bytes_up), 0) FROM finding f
+                // From the device on: a service has many findings a day, a device few.
+                "SELECT coalesce(sum(r.bytes_up), 0) FROM actor a
+                 CROSS JOIN finding f ON f.actor = a.id AND f.service = ?1
+                        AND f.day BETWEEN ?2 AND ?3
                  JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
-                 JOIN actor a ON a.id = f.actor
-                 WHERE f.service = ?1 AND f.day BETWEEN ?2 AND ?3 AND a.device = ?4
-                   AND r.withdrawn = 0 AND r.level >= 2",
+                 WHERE a.device = ?4 AND r.withdrawn = 0 AND r.level >= 2",
             )?;
             let values = params![about.service, from, to, about.device];
             Ok(sent.query_row(values, |r| r.get::<_, Count>(0))?.0)

@@ -42,6 +42,10 @@ impl Lock {
     /// Takes the lock of the store at `path`.
     pub fn take(path: &Path) -> Result<Lock, Error> {
         let store = resolve(path)?;
+        // A device or a pipe is nobody's store, and its rights are not ours to change.
+        if std::fs::metadata(&store).is_ok_and(|m| !m.is_file()) {
+            return Err(Error::NotAStore { path: store });
+        }
         let lock_path = beside(&store, ".lock");
         let known = lock_path.exists();
         let io = |source| Error::File { path: lock_path.clone(), source };

@@ -7,6 +7,7 @@
 //! Source: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>.
 
 mod alerts;
+mod decisions;
 mod error;
 mod file;
 mod outbox;
@@ -15,8 +16,10 @@ mod retention;
 pub mod rows;
 pub mod schema;
 mod sql;
+mod uses;
 mod write;
 
+pub use decisions::{Decision, decide};
 pub use error::Error;
 pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
@@ -24,6 +27,7 @@ pub use queries::{
     ServiceLine, Summary, Totals,
 };
 pub use retention::{Retained, Retention};
+pub use uses::{Known, Numbered, Presence, Use};
 
 use std::path::{Path, PathBuf};
 

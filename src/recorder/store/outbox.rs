@@ -73,6 +73,21 @@ impl Store {
     pub fn outbox(&self) -> Outbox<'_> {
         Outbox(Link::Shared(&self.answers.conn))
     }
+
+    /// Puts an event of the sensor itself among the alerts; once it returns, the event is safe.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn post(&mut self, row: &OutboxRow) -> Result<(), Error> {
+        self.ready()?;
+        self.answers.conn.pragma_update(None, "synchronous", "FULL")?;
+        let outcome = self.answers.conn.execute(
+            "INSERT INTO outbox (event_id, time, severity, payload) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (event_id) DO NOTHING",
+            params![row.event_id, row.time, row.severity, row.payload],
+        );
+        self.judge(outcome.map(|_| ()).map_err(Error::from))
+    }
 }
 
 impl Outbox<'static> {

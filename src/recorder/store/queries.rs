@@ -16,11 +16,11 @@ use crate::recorder::words::{ClientClass, Disposition, Level};
 use crate::types::{Endpoint, Realm, Timestamp};
 
 /// Nanoseconds of an hour and of a day: the grain of usage, and of findings and roll-ups.
-const HOUR: u64 = 3_600 * Timestamp::SECOND;
-const DAY: u64 = 24 * HOUR;
+pub(super) const HOUR: u64 = 3_600 * Timestamp::SECOND;
+pub(super) const DAY: u64 = 24 * HOUR;
 
 /// Restricts a query over a table with `input`.
-const OF_INPUTS: &str = "(:inputs IS NULL OR input IN
+pub(super) const OF_INPUTS: &str = "(:inputs IS NULL OR input IN
     (SELECT i.id FROM input i JOIN json_each(:inputs) j ON j.value = i.key))";
 
 /// The store, open for questions.
@@ -203,6 +203,34 @@ pub struct Revision {
 }
 
 impl Answers {
+    /// `true` if the store holds an input from its first frame to its last, no frame left out.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn holds_whole(&self, key: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM input WHERE key = ?1 AND NOT EXISTS
+                       (SELECT 1 FROM coverage c
+                        WHERE c.input = input.id AND c.name = 'frames_not_selected'))";
+        Ok(self.conn.query_row(sql, [key], |r| r.get(0))?)
+    }
+
+    /// The time by which rows are old: that of the newest input, or of the one before if the newest
+    /// alone lies more than a month ahead, as a capture with a wrong clock does.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn trusted_time(&self) -> Result<Timestamp, Error> {
+        const MONTH: u64 = 31 * 86_400 * Timestamp::SECOND;
+        let mut last =
+            self.conn.prepare("SELECT last_time FROM input ORDER BY last_time DESC LIMIT 2")?;
+        let times = last.query_map([], |r| r.get(0))?.collect::<Result<Vec<Timestamp>, _>>()?;
+        Ok(match times.as_slice() {
+            [newest, before] if newest.since(*before) > MONTH => *before,
+            [newest, ..] => *newest,
+            [] => Timestamp::default(),
+        })
+    }
+
     /// The four groups with their services and totals.
     ///
     /// # Errors
@@ -602,7 +630,11 @@ impl Answers {
         Ok(summary)
     }
 
-    fn judged(&self, scope: &Scope) -> Result<Vec<Judged>, Error> {
+    /// Policies and catalogues that the rows of a scope were judged by.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn judged(&self, scope: &Scope) -> Result<Vec<Judged>, Error> {
         let sql = format!(
             "SELECT DISTINCT p.word, s.word FROM usage u
              JOIN word p ON p.id = u.policy_version JOIN word s ON s.id = u.signature_version
@@ -615,12 +647,12 @@ impl Answers {
         })
     }
 
-    fn row_of(&self, id: &str) -> Result<Option<i64>, Error> {
+    pub(super) fn row_of(&self, id: &str) -> Result<Option<i64>, Error> {
         let sql = "SELECT id FROM finding WHERE key = ?1";
         Ok(self.conn.query_row(sql, [id], |r| r.get(0)).optional()?)
     }
 
-    fn all<T>(
+    pub(super) fn all<T>(
         &self,
         sql: &str,
         values: impl Params,
@@ -634,14 +666,14 @@ impl Answers {
 
 impl Scope {
     /// Keys of inputs as a JSON array, which is how a list gets into a statement.
-    fn keys(&self) -> Result<Option<String>, Error> {
+    pub(super) fn keys(&self) -> Result<Option<String>, Error> {
         let Some(inputs) = &self.inputs else { return Ok(None) };
         let keys: Vec<&str> = inputs.iter().map(|key| &**key).collect();
         serde_json::to_string(&keys).map(Some).map_err(|e| Error::Value(e.to_string()))
     }
 
     /// First and last whole `grain` of the scope.
-    fn span(&self, grain: u64) -> (i64, i64) {
+    pub(super) fn span(&self, grain: u64) -> (i64, i64) {
         let whole = |time: Timestamp| {
             i64::try_from(time.0.checked_div(grain).unwrap_or(0)).unwrap_or(i64::MAX)
         };
@@ -782,7 +814,7 @@ fn read_input_row(r: &Row<'_>) -> rusqlite::Result<InputRow> {
     })
 }
 
-const FINDING: &str = "
+pub(super) const FINDING: &str = "
     SELECT f.key, a.realm, a.addr, a.mac, r.host_name, ws.word, f.day, r.revision, wn.word,
            wv.word, wc.word, wt.word, r.client_class, r.level, r.disposition, wp.word, wpv.word,
            wsv.word, r.severity, r.reasons, r.title, r.next_steps, r.bytes_up, r.bytes_down,
@@ -806,7 +838,7 @@ pub(super) fn finding_at(conn: &Connection, id: i64) -> Result<Option<Finding>, 
     Ok(statement.query_row([id], read_finding).optional()?)
 }
 
-fn read_finding(r: &Row<'_>) -> rusqlite::Result<Finding> {
+pub(super) fn read_finding(r: &Row<'_>) -> rusqlite::Result<Finding> {
     Ok(Finding {
         id: r.get(0)?,
         actor: Arc::new(read_actor(r, 1)?),
@@ -869,7 +901,7 @@ pub(super) fn evidence_of(conn: &Connection, id: i64) -> Result<Vec<EvidenceItem
 }
 
 /// Realm, address, MAC and host name from four columns.
-fn read_actor(r: &Row<'_>, at: usize) -> rusqlite::Result<Actor> {
+pub(super) fn read_actor(r: &Row<'_>, at: usize) -> rusqlite::Result<Actor> {
     Ok(Actor {
         realm: Realm(r.get(at)?),
         addr: r.get::<_, Addr>(at.saturating_add(1))?.0,

@@ -15,8 +15,11 @@ use super::file;
 pub const APPLICATION_ID: i32 = 0x7368_7470;
 
 /// Every step from an empty file to the present schema. A step that was released never changes.
-pub const MIGRATIONS: &[&str] =
-    &[include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("schema-1.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+];
 
 /// Schema version that this program writes.
 pub fn known() -> i64 {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use super::rows::{Text, mac_text};
-use crate::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
+use crate::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role, State};
 use crate::types::{MacAddr, Timestamp};
 
 /// Largest count in one row: 1 PiB. Headers that lie cannot make it more, and eight thousand
@@ -60,7 +60,7 @@ macro_rules! word_columns {
     };
 }
 
-word_columns!(ClientClass, Disposition, EvidenceKind, Level, Role);
+word_columns!(ClientClass, Disposition, EvidenceKind, Level, Role, State);
 
 /// An address as text.
 pub struct Addr(pub IpAddr);

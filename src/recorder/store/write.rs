@@ -14,6 +14,7 @@ use super::rows::{
 use super::sql::{Addr, COUNT_MAX, Count, Lines, Mac};
 use super::{Committed, Error};
 use crate::recorder::alert::Rules;
+use crate::recorder::words::{Level, Role};
 use crate::types::{MacAddr, Timestamp};
 
 /// Coverage row that counts candidates beyond [`CANDIDATES_MAX`].
@@ -403,11 +404,15 @@ impl Writer<'_> {
         mode: Mode,
     ) -> Result<(Vec<i64>, u64), Error> {
         let (mut changed, mut seen) = (Vec::new(), HashSet::new());
+        let mut noted = HashSet::new();
         for finding in findings {
             let mode = if seen.contains(&finding.id) { Mode::Add } else { mode };
             seen.insert(&finding.id);
             let (id, is_changed) = self.finding(input, finding, mode)?;
-            if is_changed && !changed.contains(&id) {
+            if mode == Mode::Add && is_changed && finding.level.counts() {
+                self.promote(input, finding)?;
+            }
+            if is_changed && noted.insert(id) {
                 changed.push(id);
             }
         }
@@ -473,6 +478,66 @@ impl Writer<'_> {
         }
         self.evidence(id, new, mode)?;
         Ok((id, is_changed))
+    }
+
+    /// Contact that was stored before the device came to use the service is part of that use, as
+    /// in [`crate::recorder::aggregate`] where all of a day is there at once.
+    fn promote(&mut self, input: i64, finding: &Finding) -> Result<(), Error> {
+        let service = self.word(&finding.service)?;
+        let actor = &finding.actor;
+        let addr = actor.mac.is_none().then_some(Addr(actor.addr));
+        let roles = Role::ALL.iter().filter(|r| r.opens_session());
+        for role in roles {
+            let values = params![
+                input,
+                service,
+                role,
+                finding.day,
+                actor.realm.0,
+                Mac(actor.mac),
+                addr,
+                Level::Contacted,
+                Level::Used,
+                Count(COUNT_MAX)
+            ];
+            let mut lift = self.tx.prepare_cached(
+                "INSERT INTO usage
+                 SELECT u.input, u.hour, u.actor, u.service, u.role, u.pattern, u.client_class,
+                        ?9, u.evidence, u.disposition, u.policy_version, u.signature_version,
+                        u.bytes_up, u.bytes_down, u.flows, u.first_seen, u.last_seen
+                 FROM usage u JOIN actor a ON a.id = u.actor
+                 WHERE u.input = ?1 AND u.service = ?2 AND u.role = ?3 AND u.level = ?8
+                   AND u.hour BETWEEN ?4 * 24 AND ?4 * 24 + 23
+                   AND a.realm = ?5 AND a.mac = ?6 AND (?7 IS NULL OR a.addr = ?7)
+                 ON CONFLICT DO UPDATE SET
+                     bytes_up = min(bytes_up + excluded.bytes_up, ?10),
+                     bytes_down = min(bytes_down + excluded.bytes_down, ?10),
+                     flows = min(flows + excluded.flows, ?10),
+                     first_seen = min(first_seen, excluded.first_seen),
+                     last_seen = max(last_seen, excluded.last_seen)",
+            )?;
+            if lift.execute(values)? == 0 {
+                continue;
+            }
+            self.tx.execute(
+                "DELETE FROM usage
+                 WHERE input = ?1 AND service = ?2 AND role = ?3 AND level = ?7
+                   AND hour BETWEEN ?4 * 24 AND ?4 * 24 + 23
+                   AND actor IN (SELECT id FROM actor WHERE realm = ?5 AND mac = ?6
+                                 AND (?8 IS NULL OR addr = ?8))",
+                params![
+                    input,
+                    service,
+                    role,
+                    finding.day,
+                    actor.realm.0,
+                    Mac(actor.mac),
+                    Level::Contacted,
+                    actor.mac.is_none().then_some(Addr(actor.addr))
+                ],
+            )?;
+        }
+        Ok(())
     }
 
     fn revision(&mut self, id: i64, revision: u32, f: &Finding) -> Result<(), Error> {
@@ -701,6 +766,8 @@ fn same_but(a: &Finding, b: &Finding, volume_apart: bool) -> bool {
         let mut f = Finding { revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
         if volume_apart {
             (f.bytes_up, f.bytes_down, f.flows, f.last_seen) = (0, 0, 0, Timestamp(0));
+            // The title says the volume too.
+            f.title = Text::from("");
         }
         f
     };

@@ -11,24 +11,32 @@
 //! inputs alone.
 
 mod clock;
-mod filter;
+pub mod deal;
+pub mod filter;
 mod list;
+pub mod live;
+mod pages;
+pub mod ring;
 mod savefile;
 mod source;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use twox_hash::XxHash3_128;
 
 pub use clock::{STEP_MAX_S, WITNESSES};
 pub use list::{DEPTH_MAX, INPUTS_MAX};
+pub use pages::Room;
 pub use savefile::{BLOCK_MAX, Fault, Format, INTERFACES_MAX, RECORD_MAX, Stop, Walker, recognise};
 pub use source::CHUNK;
 
 use self::filter::Filter;
 use self::list::{Named, list};
 use self::source::{PEEK, Pool, Refusal, Source};
-use super::packet::{Block, EXTRA_CHUNK, Frame};
+use super::packet::{Block, Chunk, EXTRA_CHUNK, Frame};
 use crate::types::Timestamp;
 
 /// Files merged at once. Each holds a chunk and a descriptor: 64 MiB, and far below the usual
@@ -43,6 +51,9 @@ const BLOCK_BYTES: usize = CHUNK / 2;
 const BLOCK_CHUNKS: usize = 1024;
 const _: () = assert!(BLOCK_CHUNKS < EXTRA_CHUNK as usize);
 
+/// Frames of one moment that are compared across inputs: a burst at one time stamp of a coarse clock.
+const MOMENT_MAX: usize = 4_096;
+
 /// How the inputs are to be read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -54,6 +65,8 @@ pub struct Options {
     pub filter: Option<String>,
     /// Every input is a world of its own: no merging, and time starts anew.
     pub separate: bool,
+    /// Once set, a stream that is waited for has ended.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// Why nothing can be read at all.
@@ -110,6 +123,8 @@ pub struct InputReport {
     pub frames: u64,
     /// Frames left out by time or filter.
     pub unselected: u64,
+    /// Frames left out because another input that was read with it holds the same.
+    pub doubled: u64,
     /// Octets of the frames on the wire.
     pub bytes: u64,
     /// XXH3-128 of the stored octets, once wholly read; with `size` it is the input's identity.
@@ -136,6 +151,9 @@ pub struct Inputs {
     reports: Vec<InputReport>,
     selection: Selection,
     separate: bool,
+    stop: Option<Arc<AtomicBool>>,
+    /// Frames of one moment, where inputs overlap.
+    moment: Moment,
     /// By time of the first frame.
     waiting: VecDeque<Waiting>,
     active: Vec<Active>,
@@ -152,6 +170,44 @@ struct Selection {
     since: Timestamp,
     until: Option<Timestamp>,
     filter: Option<Filter>,
+}
+
+/// Frames of one moment, so that a packet that lies in two inputs counts once: equal in time, length
+/// and octets.
+#[derive(Default)]
+struct Moment {
+    now: Timestamp,
+    /// Which input held it, and what it was.
+    frames: Vec<(u16, u128)>,
+}
+
+impl Moment {
+    /// `true` if another input held this frame already; each copy there answers for one here.
+    fn had(&mut self, frame: &Frame, input: u16, octets: &[u8]) -> bool {
+        // Sensor time never goes back, as the time of a frame may.
+        if frame.now != self.now {
+            self.now = frame.now;
+            self.frames.clear();
+        }
+        let seed = frame.time.0.rotate_left(32) ^ u64::from(frame.wire);
+        let what = XxHash3_128::oneshot_with_seed(seed, octets);
+        let other = self.frames.iter().position(|(from, is)| *from != input && *is == what);
+        if let Some(at) = other {
+            self.frames.swap_remove(at);
+            return true;
+        }
+        if self.frames.len() < MOMENT_MAX {
+            self.frames.push((input, what));
+        }
+        false
+    }
+}
+
+impl Selection {
+    /// `true` if nothing is left out.
+    fn takes_all(&self) -> bool {
+        self.since == Timestamp::default() && self.until.is_none() && self.filter.is_none()
+    }
 }
 
 /// An input whose first frame is known.
@@ -172,6 +228,8 @@ struct Active {
     next: usize,
     /// Number of `chunk` in the block being filled.
     slot: Option<u16>,
+    /// Frames that another input held.
+    doubled: u64,
 }
 
 impl Inputs {
@@ -200,6 +258,8 @@ impl Inputs {
             reports,
             selection,
             separate: options.separate,
+            stop: options.stop.clone(),
+            moment: Moment::default(),
             waiting: VecDeque::new(),
             active: Vec::new(),
             pool: Pool::default(),
@@ -216,7 +276,9 @@ impl Inputs {
     /// Fills the block with the next frames, reusing its buffers.
     pub fn fill(&mut self, block: &mut Block) -> Fill {
         for chunk in block.chunks.drain(..) {
-            self.pool.put(chunk);
+            if let Chunk::Read(chunk) = chunk {
+                self.pool.put(chunk);
+            }
         }
         block.clear();
         for active in &mut self.active {
@@ -250,6 +312,11 @@ impl Inputs {
     /// One report an input, in the order of [`Frame::input`]; complete once `fill` said `End`.
     pub fn reports(&self) -> &[InputReport] {
         &self.reports
+    }
+
+    /// `true` if everything that is being read is a stream, which ends by itself once it is told to.
+    pub fn streams(&self) -> bool {
+        !self.active.is_empty() && self.active.iter().all(|a| !a.source.regular)
     }
 
     /// Octets read so far as stored, and of how many if that is known.
@@ -292,10 +359,16 @@ impl Inputs {
     fn open_source(&mut self, input: u16, chunk: usize) -> Option<Active> {
         let named = self.named.get(usize::from(input))?;
         let report = self.reports.get_mut(usize::from(input))?;
-        match Source::open(named, input, chunk) {
-            Ok(source) => {
-                Some(Active { input, source, chunk: None, frames: Vec::new(), next: 0, slot: None })
-            }
+        match Source::open(named, input, chunk, self.stop.as_ref()) {
+            Ok(source) => Some(Active {
+                input,
+                source,
+                chunk: None,
+                frames: Vec::new(),
+                next: 0,
+                slot: None,
+                doubled: 0,
+            }),
             Err(refusal) => {
                 report.state = match refusal {
                     Refusal::NotCapture(why) if named.found => InputState::Skipped(why),
@@ -357,11 +430,13 @@ impl Inputs {
 
     /// Moves frames of one input up to `limit` into the block; their octets.
     fn hand_out(&mut self, turn: usize, limit: (Timestamp, u16), block: &mut Block) -> usize {
+        // Another input may hold the same frames.
+        let merging = self.active.len() > 1;
         let Some(active) = self.active.get_mut(turn) else { return 0 };
         let slot = match (active.slot, &active.chunk) {
             (Some(slot), _) => slot,
             (None, Some(chunk)) => {
-                block.chunks.push(Arc::clone(chunk));
+                block.chunks.push(Chunk::Read(Arc::clone(chunk)));
                 u16::try_from(block.chunks.len().saturating_sub(1)).unwrap_or(u16::MAX)
             }
             (None, None) => return 0,
@@ -371,7 +446,7 @@ impl Inputs {
         let input = active.input;
         // The first always goes, whatever the limit says, so that every turn moves on.
         let ahead = |f: &&Frame| (f.now, input) < limit;
-        let run = match frames.last() {
+        let mut run = match frames.last() {
             Some(last) if ahead(&last) => frames.len(),
             _ => frames.iter().skip(1).take_while(ahead).count().saturating_add(1),
         };
@@ -380,13 +455,20 @@ impl Inputs {
         let end = last.offset.saturating_add(last.captured);
         let octets = end.saturating_sub(first.offset) as usize;
         let (first, last) = (first.now.max(self.now), last.now.max(self.now));
-        if block.frames.is_empty() && active.next == 0 && run == active.frames.len() {
+        if !merging && block.frames.is_empty() && active.next == 0 && run == active.frames.len() {
             // The usual case: one large file. Nothing is copied; its chunk is number 0.
             std::mem::swap(&mut block.frames, &mut active.frames);
             active.frames.clear();
         } else {
+            let before = block.frames.len();
             block.frames.extend(taken.iter().map(|f| Frame { chunk: slot, ..*f }));
             active.next = active.next.saturating_add(run);
+            if let (true, Some(chunk)) = (merging, &active.chunk) {
+                let doubled =
+                    drop_doubles(&mut self.moment, &mut block.frames, before, input, chunk);
+                run = run.saturating_sub(doubled);
+                active.doubled = active.doubled.saturating_add(doubled as u64);
+            }
         }
         if active.head().is_none() {
             active.chunk = None;
@@ -418,12 +500,45 @@ impl Inputs {
         report.bytes = source.walker().wire;
         report.links.clone_from(&source.walker().links);
         report.unselected = source.unselected;
+        report.doubled = active.doubled;
         report.fault = source.fault.take();
         report.backward = source.clock.backward;
         report.jumps = source.clock.confirmed;
         report.strays = source.clock.unconfirmed;
         self.done = self.done.saturating_add(report.size);
     }
+}
+
+/// Takes frames out of a block, from `before` on, that another input held; how many.
+///
+/// Runs of one input end where another's frame is due, so only their borders can be doubled.
+fn drop_doubles(
+    moment: &mut Moment,
+    frames: &mut Vec<Frame>,
+    before: usize,
+    input: u16,
+    chunk: &[u8],
+) -> usize {
+    let run = frames.get(before..).unwrap_or_default();
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return 0 };
+    let (first, last, end) = (first.now, last.now, frames.len());
+    let mut kept = before;
+    for at in before..end {
+        let Some(frame) = frames.get(at).copied() else { break };
+        if frame.now == first || frame.now == last {
+            let octets = chunk.get(frame.offset as usize..).unwrap_or_default();
+            let octets = octets.get(..frame.captured as usize).unwrap_or_default();
+            if moment.had(&frame, input, octets) {
+                continue;
+            }
+        }
+        if let Some(place) = frames.get_mut(kept) {
+            *place = frame;
+        }
+        kept = kept.saturating_add(1);
+    }
+    frames.truncate(kept);
+    end.saturating_sub(kept)
 }
 
 impl Active {

@@ -9,9 +9,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use twox_hash::xxhash3_128::Hasher;
 
 use super::clock::Clock;
@@ -26,6 +30,9 @@ pub const CHUNK: usize = 256 << 10;
 
 /// Octets read to learn when a file begins.
 pub const PEEK: usize = 64 << 10;
+
+/// How long a read waits before it looks whether it is wanted still: what a person takes for at once.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Chunks kept for reuse, enough for the blocks in flight of a few dozen threads.
 const POOL_MAX: usize = 64;
@@ -65,6 +72,28 @@ impl Read for Raw {
         self.hasher.write(buf.get(..n).unwrap_or_default());
         self.bytes = self.bytes.saturating_add(n as u64);
         Ok(n)
+    }
+}
+
+/// A pipe or a terminal: waits for octets, but not past the moment when it is told to stop.
+struct Patient {
+    file: File,
+    stop: Arc<AtomicBool>,
+}
+
+impl Read for Patient {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(0);
+            }
+            let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
+            match poll(&mut fds, Some(&PATIENCE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return self.file.read(buf),
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 }
 
@@ -136,21 +165,33 @@ pub struct Source {
     offset: u64,
     chunk: usize,
     ended: bool,
+    /// Once set, a stream ends wherever it is.
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Source {
     /// Opens an input and recognises its format.
-    pub fn open(named: &Named, input: u16, chunk: usize) -> Result<Self, Refusal> {
+    pub fn open(
+        named: &Named,
+        input: u16,
+        chunk: usize,
+        stop: Option<&Arc<AtomicBool>>,
+    ) -> Result<Self, Refusal> {
         if let Some(error) = &named.error {
             return Err(Refusal::Unreadable(error.clone()));
         }
         let unreadable = |e: io::Error| Refusal::Unreadable(e.to_string());
-        let (inner, regular): (Box<dyn Read + Send>, bool) = if named.path.as_os_str() == "-" {
-            (Box::new(io::stdin()), false)
+        let file = if named.path.as_os_str() == "-" {
+            File::from(io::stdin().as_fd().try_clone_to_owned().map_err(unreadable)?)
         } else {
-            let file = File::open(&named.path).map_err(unreadable)?;
-            let regular = file.metadata().is_ok_and(|m| m.is_file());
-            (Box::new(file), regular)
+            File::open(&named.path).map_err(unreadable)?
+        };
+        let regular = file.metadata().is_ok_and(|m| m.is_file()) && named.path.as_os_str() != "-";
+        let (inner, stop): (Box<dyn Read + Send>, _) = match stop {
+            Some(stop) if !regular => {
+                (Box::new(Patient { file, stop: stop.clone() }), Some(stop.clone()))
+            }
+            _ => (Box::new(file), None),
         };
         let mut raw = Raw { inner, hasher: Hasher::new(), bytes: 0 };
         let (head, error) = head(&mut raw);
@@ -218,6 +259,7 @@ impl Source {
             offset,
             chunk,
             ended,
+            stop,
         })
     }
 
@@ -233,7 +275,7 @@ impl Source {
             let mut chunk = pool.take(self.chunk.max(self.need));
             self.fill(Arc::get_mut(&mut chunk)?, frames);
             self.clock.stamp(frames, self.ended);
-            if let Some(selection) = &mut selection {
+            if let Some(selection) = selection.as_mut().filter(|s| !s.takes_all()) {
                 let before = frames.len();
                 frames.retain(|f| selected(selection, f, &chunk));
                 let dropped = before.saturating_sub(frames.len());
@@ -264,6 +306,8 @@ impl Source {
                 let reason = match error {
                     Some(error) => Some(format!("reading stopped: {error}")),
                     None if left.is_empty() && self.walker.started() => None,
+                    // We left it, it was not cut.
+                    None if self.stop.as_ref().is_some_and(|s| s.load(Ordering::Relaxed)) => None,
                     None => Some("cut short: the last record is not whole".to_owned()),
                 };
                 self.fault = reason.map(|reason| Fault { offset: place(used), reason });

@@ -250,6 +250,22 @@ impl DecodeCounters {
         Oddity::ALL.iter().map(|o| o.name()).zip(self.oddities)
     }
 
+    /// All counts in a fixed order, to cross between processes of one program.
+    pub fn to_numbers(&self) -> Vec<u64> {
+        let all = self.fates.iter().chain(&self.wrappings).chain(&self.oddities);
+        all.copied().collect()
+    }
+
+    /// The counts that [`DecodeCounters::to_numbers`] gave.
+    pub fn from_numbers(numbers: &[u64]) -> Self {
+        let mut counters = Self::default();
+        let places = counters.fates.iter_mut().chain(&mut counters.wrappings);
+        for (to, from) in places.chain(&mut counters.oddities).zip(numbers) {
+            *to = *from;
+        }
+        counters
+    }
+
     /// Adds the counters of another decoder.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.fates.iter_mut().zip(other.fates) {

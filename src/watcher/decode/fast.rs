@@ -64,22 +64,23 @@ fn v6(seed: u64, ip: &[u8], wire: usize, place: Place) -> Option<Packet> {
     if h[0] >> 4 != 6 || len == 0 || total > wire {
         return None;
     }
-    let src = *h[8..].first_chunk()?;
-    let dst = *h[24..].first_chunk()?;
+    let src = u128::from_be_bytes(*h[8..].first_chunk()?);
+    let dst = u128::from_be_bytes(*h[24..].first_chunk()?);
     let segment = ip.get(40..)?;
     let ip = Ip { seed, src, dst, v6: true, protocol: h[6], ttl: h[7], total };
     ip.transport(segment, len, place.behind(40))
 }
 
 #[inline]
-fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+fn mapped(addr: [u8; 4]) -> u128 {
+    0xffff_0000_0000 | u128::from(u32::from_be_bytes(addr))
 }
 
 struct Ip {
     seed: u64,
-    src: [u8; 16],
-    dst: [u8; 16],
+    /// Addresses as numbers, IPv4 as IPv4-mapped.
+    src: u128,
+    dst: u128,
     v6: bool,
     protocol: u8,
     ttl: u8,
@@ -88,7 +89,7 @@ struct Ip {
 
 impl Ip {
     /// `segment` holds what was captured behind the IP header, of `len` octets on the wire.
-    #[inline]
+    #[inline(always)]
     fn transport(&self, segment: &[u8], len: usize, place: Place) -> Option<Packet> {
         let h: &[u8; 8] = segment.first_chunk()?;
         let ports = (u16::from_be_bytes([h[0], h[1]]), u16::from_be_bytes([h[2], h[3]]));
@@ -115,7 +116,7 @@ impl Ip {
         let wire = len.checked_sub(header)?;
         let captured = segment.len().checked_sub(header)?.min(wire);
         let (src, dst) = ((self.src, ports.0), (self.dst, ports.1));
-        let (key, from_hi) = FlowKey::new(Realm::default(), self.protocol, src, dst, self.v6);
+        let (key, from_hi) = FlowKey::of_bits(Realm::default(), self.protocol, src, dst, self.v6);
         Some(Packet {
             hash: key.hash(self.seed),
             key,

@@ -3,10 +3,12 @@
 //! In: the input of a frame, and the tags met on the way in. Out: a [`Realm`].
 //! Never: guesses; what nobody configured is realm 0.
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::Realm;
 
 /// What tells address spaces apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tag {
     /// Id of a VLAN (IEEE 802.1Q).
     Vlan,
@@ -15,7 +17,7 @@ pub enum Tag {
 }
 
 /// Realms by what tells them; the innermost tag that is listed decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Realms {
     tags: Vec<(Tag, u32, u32, Realm)>,
     /// Interfaces and files by their names, until the inputs are known.

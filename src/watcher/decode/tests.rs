@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::types::{MacAddr, Timestamp};
-use crate::watcher::packet::{Frame, NeighborSource, Packet, octets_of};
+use crate::watcher::packet::{Chunk, Frame, NeighborSource, Packet, octets_of};
 use std::sync::Arc;
 
 // --- frames by hand ---
@@ -89,7 +89,7 @@ fn block_of(frames: &[(u16, &[u8])]) -> Block {
             ..Frame::default()
         });
     }
-    block.chunks.push(Arc::new(chunk));
+    block.chunks.push(Chunk::Read(Arc::new(chunk)));
     block
 }
 

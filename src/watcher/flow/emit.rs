@@ -86,7 +86,7 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
             if server.is_none() && hello.server_name.is_some() {
                 event.anomaly = Some("name_unusable");
             }
-            let ja4 = text(texts, hello.ja4.as_bytes());
+            let ja4 = hello.offer.map_or(TextId::NONE, |offer| texts.fingerprint(&offer));
             let source = match hello.transport {
                 HelloTransport::Quic => NameSource::QuicSni,
                 HelloTransport::Tls | HelloTransport::Dtls => NameSource::Sni,
@@ -102,7 +102,8 @@ pub fn event(texts: &mut Texts, mac: MacAddr, metadata: &Metadata<'_>) -> Event 
             Fact::Hello(Hello {
                 transport: hello.transport,
                 name: server,
-                alpn: text(texts, hello.alpn.as_bytes()),
+                // Printable already, and short.
+                alpn: texts.intern(hello.alpn),
                 ja4,
                 version: hello.version,
                 ech: hello.ech,

@@ -20,24 +20,24 @@ use shard::{Arrival, Outlet, Shard};
 use texts::Texts;
 
 use crate::observation::Batch;
-use crate::types::{MacAddr, Timestamp};
-use crate::watcher::packet::{Block, Decoded, Frame, Neighbor, octets_of};
+use crate::types::Timestamp;
+use crate::watcher::packet::{Block, Decoded, Neighbor, Packet, octets_of};
 
 /// Logical shards: a fixed number, so that caps and evictions do not depend on how many
 /// watchers share them.
 pub const SHARDS: usize = 1 << table::SHARD_BITS;
 
 /// Packets ahead whose table line is fetched early: enough to hide one memory access each.
-const AHEAD: usize = 8;
-
-/// LINKTYPE_ETHERNET: the link whose frames begin with two MAC addresses.
-const ETHERNET: u16 = 1;
+const AHEAD: usize = 16;
 
 /// The flow stage of one watcher: every `of`-th shard, and an interner.
 pub struct Flows {
     me: usize,
     of: usize,
     shards: Vec<Shard>,
+    minute: Minute,
+    /// Observations of the last block: about as many come of the next one.
+    usual: usize,
     texts: Texts,
     /// Counts since the beginning.
     pub counters: FlowCounters,
@@ -52,6 +52,8 @@ impl Flows {
             me,
             of: of.max(1),
             shards: shards.collect(),
+            minute: Minute::default(),
+            usual: 0,
             texts: Texts::default(),
             counters: FlowCounters::default(),
         }
@@ -81,12 +83,13 @@ impl Flows {
 
     /// Handles this watcher's share of a block.
     pub fn block(&mut self, block: &Block, decoded: &Decoded) -> Batch {
-        let mut observations = Vec::new();
+        let mut observations = Vec::with_capacity(self.usual);
         let mut neighbors = decoded.neighbors.iter().peekable();
         let packets = &decoded.packets;
         for (i, packet) in packets.iter().enumerate() {
+            let owner = |p: &Packet| self.shard_of(p.hash).and_then(|s| self.shards.get(s));
             if let Some(soon) = packets.get(i.wrapping_add(AHEAD))
-                && let Some(shard) = self.shard_of(soon.hash).and_then(|s| self.shards.get(s))
+                && let Some(shard) = owner(soon)
             {
                 shard.prefetch(soon);
             }
@@ -96,30 +99,45 @@ impl Flows {
             let Some(place) = self.shard_of(packet.hash) else { continue };
             let Some(shard) = self.shards.get_mut(place) else { continue };
             let Some(frame) = block.frames.get(packet.frame as usize) else { continue };
-            let payload = decoded.payload(block, packet);
-            let macs =
-                if packet.payload_wire > 0 { macs(block, frame) } else { Default::default() };
+            let (minute, second) = self.minute.of(frame.now);
             let mut out = Outlet {
                 texts: &mut self.texts,
                 observations: &mut observations,
                 counters: &mut self.counters,
                 at_frame: packet.frame,
             };
-            shard.packet(&Arrival { packet, frame, payload, macs }, &mut out);
+            let arrival = Arrival { packet, frame, block, decoded, minute, second };
+            shard.packet(&arrival, &mut out);
         }
         for neighbor in neighbors {
             self.neighbor(block, neighbor, &mut observations);
         }
         self.each_shard(&mut observations, |shard, out| shard.tick(block.now, out));
         let (begin, input) = block.frames.first().map_or((block.now, 0), |f| (f.now, f.input));
+        self.usual = observations.len();
         Batch { input, ..self.batch(block.index, (begin, block.now), observations) }
     }
 
-    /// The run (or one world of it) is over: all flows end.
-    pub fn finish(&mut self, index: u64, now: Timestamp) -> Batch {
-        let mut observations = Vec::new();
-        self.each_shard(&mut observations, Shard::finish);
-        self.batch(index, (now, now), observations)
+    /// The run (or one world of it) is over: the next flows of shard number `shard`, which has to
+    /// be this watcher's, end. To be called until it says that all have: a few at a time, so that
+    /// last words do not all lie in memory at once.
+    pub fn finish(&mut self, shard: usize, block: &Block) -> (Batch, bool) {
+        let mut observations = Vec::with_capacity(self.usual);
+        let place = shard.checked_sub(self.me).and_then(|ahead| ahead.checked_div(self.of));
+        let mut over = true;
+        if let Some(shard) = place.and_then(|p| self.shards.get_mut(p)) {
+            let mut out = Outlet {
+                texts: &mut self.texts,
+                observations: &mut observations,
+                counters: &mut self.counters,
+                at_frame: u32::MAX,
+            };
+            over = shard.finish(&mut out);
+        }
+        self.usual = observations.len();
+        let input = block.frames.first().map_or(0, |f| f.input);
+        let batch = self.batch(block.index, (block.now, block.now), observations);
+        (Batch { input, ..batch }, over)
     }
 
     fn each_shard(
@@ -144,9 +162,7 @@ impl Flows {
         neighbor: &Neighbor,
         observations: &mut Vec<crate::observation::Observation>,
     ) {
-        // Any fixed choice will do, as long as one shard hears of one address.
-        let [.., a, b] = octets_of(neighbor.addr);
-        let hash = u64::from(a ^ b) << (u64::BITS - 8);
+        let hash = neighbor_hash(neighbor);
         let Some(shard) = self.shard_of(hash).and_then(|s| self.shards.get_mut(s)) else { return };
         let Some(frame) = block.frames.get(neighbor.frame as usize) else { return };
         let mut out = Outlet {
@@ -164,7 +180,10 @@ impl Flows {
         (begin, now): (Timestamp, Timestamp),
         mut observations: Vec<crate::observation::Observation>,
     ) -> Batch {
-        observations.sort_by_key(|o| (o.order.frame, o.order.shard));
+        // Mostly they are in order; neighbours stand before the packet of their frame.
+        if !observations.is_sorted_by_key(|o| o.order) {
+            observations.sort_by_key(|o| o.order);
+        }
         let counts = self.counters.news();
         let texts = self.texts.end_batch();
         let watcher = self.me;
@@ -172,14 +191,38 @@ impl Flows {
     }
 }
 
-fn macs(block: &Block, frame: &Frame) -> [MacAddr; 2] {
-    if frame.link != ETHERNET {
-        return Default::default();
-    }
-    match block.bytes(frame) {
-        &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] => {
-            [MacAddr([s0, s1, s2, s3, s4, s5]), MacAddr([d0, d1, d2, d3, d4, d5])]
+/// Hash of a neighbour: any fixed choice will do, as long as one shard hears of one address.
+pub fn neighbor_hash(neighbor: &Neighbor) -> u64 {
+    let [.., a, b] = octets_of(neighbor.addr);
+    u64::from(a ^ b) << (u64::BITS - 8)
+}
+
+/// The watcher, of so many, that owns the shard of a hash.
+pub fn owner(hash: u64, watchers: usize) -> usize {
+    let shard = (hash >> (u64::BITS - table::SHARD_BITS)) as usize;
+    shard.checked_rem(watchers).unwrap_or(0)
+}
+
+/// The minute of sensor time that frames are in: most of them share it with the one before, so
+/// that hardly any time is divided.
+#[derive(Debug, Default)]
+struct Minute {
+    number: u32,
+    begin: u64,
+    end: u64,
+}
+
+impl Minute {
+    /// Minute and time within it, and the second.
+    #[inline]
+    fn of(&mut self, now: Timestamp) -> ((u32, Timestamp), u8) {
+        const LENGTH: u64 = 60 * Timestamp::SECOND;
+        if !(self.begin..self.end).contains(&now.0) {
+            self.number = now.minute();
+            self.begin = now.0.saturating_sub(now.0 % LENGTH);
+            self.end = self.begin.saturating_add(LENGTH);
         }
-        _ => Default::default(),
+        let in_minute = Timestamp(now.0.saturating_sub(self.begin));
+        ((self.number, in_minute), u8::try_from(in_minute.seconds()).unwrap_or(0))
     }
 }

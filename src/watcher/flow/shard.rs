@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use rapidhash::fast::RandomState;
 
-use super::cold::{Cold, Slab};
+use super::cold::{Cold, Slab, sets_up};
 use super::counters::FlowCounters;
 use super::emit::{self, Event, Naming};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
@@ -20,7 +20,7 @@ use crate::observation::{
     Delta, Fact, FlowRef, FlowState, NameSource, Observation, Order, QuicId, TextId,
 };
 use crate::types::{Direction, MacAddr, Realm, Timestamp};
-use crate::watcher::packet::{Frame, Neighbor, Packet, tcp_flags};
+use crate::watcher::packet::{Block, Decoded, FlowKey, Frame, Neighbor, Packet, tcp_flags};
 use crate::watcher::protocol::parser::{self, Verdict};
 use crate::watcher::protocol::{Metadata, Protocol, quic, tunnel};
 
@@ -30,12 +30,15 @@ const UDP: u8 = 17;
 /// Where QUIC servers listen, nearly all of them: elsewhere a first octet is too little to go by.
 const QUIC_PORT: u16 = 443;
 
+/// LINKTYPE_ETHERNET: the link whose frames begin with two MAC addresses.
+const ETHERNET: u16 = 1;
+
 /// Payload packets of a flow that the probe looks at: a banner, a greeting and the first words
 /// of each side; what has not spoken by then never does.
 const PROBES_MAX: u8 = 6;
 
-/// Packets of a client among which a second hello may follow, as after a retry.
-const RETRY_PACKETS_MAX: u16 = 8;
+/// Octets of a client among which a second hello may follow, as after a retry.
+const RETRY_BYTES_MAX: u32 = 16 << 10;
 
 /// A sequence number further ahead than this is a new beginning, not a loss: more than any
 /// receive window in use.
@@ -46,6 +49,13 @@ const WINDOW_COMMON: u32 = 4 << 20;
 
 /// Slots looked at a second are the table's size over this: each flow is seen every 16 s.
 const SWEEP_ROUND_S: u64 = 16;
+
+/// Flows that end together when the run is over: what they say stays in the core's cache until
+/// it is recorded.
+const FINISH_FLOWS: usize = 1024;
+
+/// Slots ahead whose cold record is fetched when all flows end.
+const FINISH_AHEAD: usize = 12;
 
 /// Addresses whose MAC was told already, to tell each once in ten minutes.
 const NEIGHBORS_MAX: usize = 4_096;
@@ -74,6 +84,9 @@ pub struct Limits {
     pub udp_idle_s: u64,
     /// UDP of one question and one answer (DNS, DHCP).
     pub datagram_idle_s: u64,
+    /// Flows with a name tell each second that they grew, not each minute: live, an alert waits
+    /// for it.
+    pub tells_growth: bool,
 }
 
 impl Limits {
@@ -90,6 +103,7 @@ impl Limits {
             closed_s: 10,
             udp_idle_s: 180,
             datagram_idle_s: 15,
+            tells_growth: false,
         }
     }
 }
@@ -125,19 +139,26 @@ struct Rest {
     works: Vec<Box<Work>>,
     events: Vec<Event>,
     neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
+    /// Flows with a name that grew since they told, with their hashes; each stands here once.
+    grown: Vec<(FlowKey, u64)>,
 }
 
-/// A packet with everything that goes with it.
+/// A packet with everything that goes with it. Its bytes are looked for only if somebody reads
+/// them, which is one packet in ten.
 #[derive(Clone, Copy)]
 pub struct Arrival<'a> {
     /// The packet.
     pub packet: &'a Packet,
     /// Its frame.
     pub frame: &'a Frame,
-    /// Captured payload.
-    pub payload: &'a [u8],
-    /// Source and destination MAC; zero if the link has none.
-    pub macs: [MacAddr; 2],
+    /// The block of the frame.
+    pub block: &'a Block,
+    /// What decoding made of the block.
+    pub decoded: &'a Decoded,
+    /// Minute of sensor time, and the time within it.
+    pub minute: (u32, Timestamp),
+    /// Second within it.
+    pub second: u8,
 }
 
 /// Where in the run something was said.
@@ -149,7 +170,24 @@ struct Moment {
     now: Timestamp,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// Captured payload.
+    fn payload(&self) -> &'a [u8] {
+        self.decoded.payload(self.block, self.packet)
+    }
+
+    /// Link address of the client's end; zero if the link has none.
+    fn client_mac(&self, from: Direction) -> MacAddr {
+        if self.frame.link != ETHERNET {
+            return MacAddr::default();
+        }
+        match (self.block.bytes(self.frame), from) {
+            (&[_, _, _, _, _, _, a, b, c, d, e, f, ..], Direction::Up)
+            | (&[a, b, c, d, e, f, ..], Direction::Down) => MacAddr([a, b, c, d, e, f]),
+            _ => MacAddr::default(),
+        }
+    }
+
     fn moment(&self) -> Moment {
         let frame = self.frame;
         Moment {
@@ -177,6 +215,7 @@ impl Shard {
                 works: Vec::new(),
                 events: Vec::new(),
                 neighbors: HashMap::default(),
+                grown: Vec::new(),
             },
         }
     }
@@ -226,15 +265,28 @@ impl Shard {
             return;
         }
         self.rest.swept_s = now_s;
+        for (key, hash) in std::mem::take(&mut self.rest.grown) {
+            if key.v6 {
+                self.rest.tell_growth(&mut self.v6, &key, hash, out);
+            } else {
+                self.rest.tell_growth(&mut self.v4, &key, hash, out);
+            }
+        }
         self.rest.sweep(&mut self.v4, passed, now_s, out);
         self.rest.sweep(&mut self.v6, passed, now_s, out);
     }
 
-    /// The run is over: every flow tells what it has and ends.
-    pub fn finish(&mut self, out: &mut Outlet<'_>) {
-        self.rest.finish(&mut self.v4, out);
-        self.rest.finish(&mut self.v6, out);
-        self.rest.neighbors.clear();
+    /// The run is over: flows tell what they have and end, up to [`FINISH_FLOWS`] of them a call.
+    /// `true` once all have.
+    pub fn finish(&mut self, out: &mut Outlet<'_>) -> bool {
+        let mut room = FINISH_FLOWS;
+        let over = self.rest.finish(&mut self.v4, &mut room, out)
+            && self.rest.finish(&mut self.v6, &mut room, out);
+        if over {
+            self.rest.neighbors.clear();
+            self.rest.grown.clear();
+        }
+        over
     }
 }
 
@@ -256,19 +308,38 @@ impl Rest {
         }
         let Some(slot) = table.slot(index) else { return };
         let side = usize::from(packet.from_hi);
-        let now_s = frame.now.seconds();
-        let minute = frame.now.minute();
         let hot = &mut slot.hot;
+        let (minute, in_minute) = arrival.minute;
         if hot.minute != minute || hot.input != frame.input || full(hot, side, packet) {
             self.flush(&slot.key, hot, 0, out);
             hot.minute = minute;
             hot.input = frame.input;
         }
+        hot.set_last(in_minute, arrival.second);
+        hot.last_frame = low_half(frame.number);
         let opening = opening(hot, side, packet);
         let fresh = account(hot, side, packet);
         let again = fresh == 0 && packet.payload_wire > 0;
         note_state(hot, side, packet);
-        if packet.payload_wire > 0 || hot.cold != NO_COLD {
+        let known = hot.cold != NO_COLD;
+        if known
+            && self.limits.tells_growth
+            && let Some(cold) = self.cold.get(hot.cold)
+            && !cold.grown
+            && !cold.name.is_none()
+        {
+            cold.grown = true;
+            self.grown.push((packet.key, packet.hash));
+        }
+        if known
+            && packet.key.protocol == UDP
+            && sets_up(hot, packet, arrival.payload())
+            && let Some(cold) = self.cold.get(hot.cold)
+        {
+            cold.count_set_up(hot, packet, arrival.payload());
+        }
+        let reading = hot.flags & (flag::READING | flag::DATAGRAMS) != 0;
+        if reading && (packet.payload_wire > 0 || known) {
             self.read(slot, arrival, opening, out);
         }
         if again {
@@ -276,28 +347,21 @@ impl Rest {
             if packet.key.protocol == TCP {
                 self.again(slot, arrival, out);
             }
-        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload) {
+        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload())
+        {
             self.other_hello(slot, arrival, Beside::Behind, out);
         }
         let hot = &mut slot.hot;
-        if hot.packets == [0, 0] {
-            hot.first_s = second(now_s);
-            if let Some(cold) = self.cold.get(hot.cold) {
-                cold.first = frame.now;
-            }
+        if hot.quiet() {
+            hot.set_first(in_minute);
         }
         if let Some(b) = hot.bytes.get_mut(side) {
             *b = b.saturating_add(fresh);
         }
-        if let Some(b) = hot.ip_bytes.get_mut(side) {
-            *b = b.saturating_add(packet.ip_len);
-        }
-        if let Some(p) = hot.packets.get_mut(side) {
-            *p = p.saturating_add(1);
-        }
-        hot.last_s = second(now_s);
+        hot.hear(side);
     }
 
+    #[inline]
     fn enter<K: Key>(
         &mut self,
         table: &mut Table<K>,
@@ -325,7 +389,23 @@ impl Rest {
         }
     }
 
-    /// Lets somebody read the packet, if anybody wants to.
+    /// A flow with a name says what it counted.
+    fn tell_growth<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        key: &FlowKey,
+        hash: u64,
+        out: &mut Outlet<'_>,
+    ) {
+        let Some(index) = table.find(&K::pack(key), hash) else { return };
+        let Some(slot) = table.slot(index) else { return };
+        if let Some(cold) = self.cold.get(slot.hot.cold) {
+            cold.grown = false;
+        }
+        self.flush(&slot.key, &mut slot.hot, 0, out);
+    }
+
+    /// Lets somebody read the packet: its parser, or whoever the probe finds.
     fn read<K: Key>(
         &mut self,
         slot: &mut super::table::Slot<K>,
@@ -333,32 +413,22 @@ impl Rest {
         opening: Opening,
         out: &mut Outlet<'_>,
     ) {
-        let Arrival { packet, frame, payload, .. } = *arrival;
+        let (packet, payload) = (arrival.packet, arrival.payload());
         let hot = &mut slot.hot;
-        if let Some(cold) = self.cold.get(hot.cold) {
-            cold.last = frame.now;
-            cold.last_frame = frame.number;
-            cold.count_set_up(hot, packet, payload);
-            if cold.work.is_none() {
-                return;
-            }
-        } else if hot.flags & (flag::PROBING | flag::DATAGRAMS) == 0 {
-            return;
-        }
         let mut work = self.cold.get(hot.cold).and_then(|c| c.work.take());
         if work.is_none() {
             if hot.has(flag::DATAGRAMS) {
                 self.datagram(&slot.key, hot, arrival, out);
                 return;
             }
-            work = self.probe(hot, arrival, opening, out);
+            work = self.probe(hot, arrival, payload, opening, out);
         }
         let Some(mut work) = work else {
             return self.apply(&slot.key, hot, arrival.moment(), out);
         };
         let from = direction(hot, packet);
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
-        let mac = client_mac(from, arrival);
+        let mac = arrival.client_mac(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
         let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
         let mut outcome = if packet.key.protocol == TCP {
@@ -390,6 +460,7 @@ impl Rest {
             return;
         }
         out.counters.ended(&work, outcome);
+        hot.flags &= !flag::READING;
         work.over = true;
         cold.work = Some(work);
         self.stream_bytes = self.stream_bytes.saturating_add(memory);
@@ -412,10 +483,10 @@ impl Rest {
         let hot = &mut slot.hot;
         if hot.cold == NO_COLD && hot.probes >= PROBES_MAX {
             // Nobody was recognised, perhaps because bytes that no receiver took came first.
-            hot.flags |= flag::PROBING;
+            hot.flags |= flag::READING;
             return self.read(slot, arrival, Opening::Plain, out);
         }
-        if is_hello(arrival.payload) {
+        if is_hello(arrival.payload()) {
             self.other_hello(slot, arrival, Beside::Copy, out);
         }
     }
@@ -429,14 +500,14 @@ impl Rest {
         place: Beside,
         out: &mut Outlet<'_>,
     ) {
-        let Arrival { packet, payload, .. } = *arrival;
+        let (packet, payload) = (arrival.packet, arrival.payload());
         let hot = &mut slot.hot;
         let read = |c: &&mut Cold| c.work.is_none() && c.name_frame != arrival.frame.number;
         let name = self.cold.get(hot.cold).filter(read).map(|c| c.name);
         let Some(name) = name.filter(|n| !n.is_none()) else { return };
         let from = direction(hot, packet);
         let mut work = Work::new(Some(Protocol::Tls), 0);
-        let mac = client_mac(from, arrival);
+        let mac = arrival.client_mac(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
         let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
         work.segment(from, packet, payload, &mut sink);
@@ -505,15 +576,15 @@ impl Rest {
         arrival: &Arrival<'_>,
         out: &mut Outlet<'_>,
     ) {
-        let Arrival { packet, payload, .. } = *arrival;
+        let (packet, payload) = (arrival.packet, arrival.payload());
         let (client, server) = ports(hot, packet);
         let Some(protocol) = parser::datagram_protocol(client, server) else { return };
-        let first = hot.packets == [0, 0] && !hot.has(flag::REPORTED);
+        let first = hot.quiet() && !hot.has(flag::REPORTED);
         if protocol == Protocol::Dns && first {
             dns_roles(hot, packet, payload);
         }
         let from = direction(hot, packet);
-        let mac = client_mac(from, arrival);
+        let mac = arrival.client_mac(from);
         let (events, texts) = (&mut self.events, &mut *out.texts);
         let mut sink = |m: Metadata<'_>| events.push(emit::event(texts, mac, &m));
         let then = parser::datagram(protocol, from, payload, &mut sink);
@@ -528,10 +599,11 @@ impl Rest {
         &mut self,
         hot: &mut Hot,
         arrival: &Arrival<'_>,
+        payload: &[u8],
         opening: Opening,
         out: &mut Outlet<'_>,
     ) -> Option<Box<Work>> {
-        let Arrival { packet, frame, payload, .. } = *arrival;
+        let Arrival { packet, frame, .. } = *arrival;
         if payload.is_empty() || opening == Opening::Probe {
             return None;
         }
@@ -550,7 +622,7 @@ impl Rest {
                 .map(|protocol| (Some(protocol), Direction::Up)),
         };
         let Some((protocol, speaker)) = found else {
-            hot.tunnel = tunnel_number(packet, payload);
+            hot.set_tunnel(tunnel_number(packet, payload));
             let first = hot.packets == [0, 0] && !hot.has(flag::REPORTED);
             if packet.key.protocol == UDP
                 && port == QUIC_PORT
@@ -561,13 +633,13 @@ impl Rest {
                 let fact = Some(Fact::QuicMoved(QuicId::new(id)));
                 self.events.push(Event { fact, naming: None, anomaly: None });
             }
-            if hot.probes >= PROBES_MAX || hot.tunnel != 0 {
-                hot.flags &= !flag::PROBING;
+            if hot.probes >= PROBES_MAX || hot.tunnel() != 0 {
+                hot.flags &= !flag::READING;
             }
             return None;
         };
-        hot.flags &= !flag::PROBING;
         if self.cold.len() >= self.limits.cold_max {
+            hot.flags &= !flag::READING;
             out.counters.cold_full = out.counters.cold_full.saturating_add(1);
             out.counters.cover("cap_flows_unread");
             return None;
@@ -590,7 +662,7 @@ impl Rest {
                 work.begin(direction, hot.next_seq.get(other).copied().unwrap_or(0));
             }
         }
-        let mac = client_mac(direction(hot, packet), arrival);
+        let mac = arrival.client_mac(direction(hot, packet));
         let mut cold = Cold::new(frame.now, frame.number, mac);
         cold.count_set_up(hot, packet, payload);
         hot.cold = self.cold.insert(cold);
@@ -671,23 +743,15 @@ impl Rest {
 
     /// Sends the bytes counted so far, if there are any or the flow is over.
     fn flush<K: Key>(&mut self, key: &K, hot: &mut Hot, more_state: u16, out: &mut Outlet<'_>) {
-        if hot.packets == [0, 0] && more_state & FlowState::LAST == 0 {
+        if hot.quiet() && more_state & FlowState::LAST == 0 {
             return;
         }
         let client = usize::from(hot.has(flag::CLIENT_HI));
         let server = client ^ 1;
         let pick = |pair: [u32; 2], side: usize| pair.get(side).copied().unwrap_or(0);
-        let [packets_lo, packets_hi] = hot.packets.map(u32::from);
-        let packets = [packets_lo, packets_hi];
-        let at = |s: u8| {
-            Timestamp(
-                u64::from(hot.minute)
-                    .saturating_mul(60)
-                    .saturating_add(u64::from(s))
-                    .saturating_mul(Timestamp::SECOND),
-            )
-        };
-        let mut state = more_state | FlowState::of_tunnel(hot.tunnel);
+        let [first, last] = hot.span();
+        let to_second = |t: Timestamp| Timestamp(t.seconds().saturating_mul(Timestamp::SECOND));
+        let mut state = more_state | FlowState::of_tunnel(hot.tunnel());
         for (bit, set) in [
             (FlowState::ONE_SIDED, one_sided(hot)),
             (FlowState::FIRST, !hot.has(flag::REPORTED)),
@@ -702,30 +766,27 @@ impl Rest {
         let mut delta = Delta {
             up: u64::from(pick(hot.bytes, client)),
             down: u64::from(pick(hot.bytes, server)),
-            ip_up: u64::from(pick(hot.ip_bytes, client)),
-            ip_down: u64::from(pick(hot.ip_bytes, server)),
             next_seq: [pick(hot.next_seq, client), pick(hot.next_seq, server)],
-            packets_up: pick(packets, client),
-            packets_down: pick(packets, server),
-            first: at(hot.first_s),
-            last: at(hot.last_s),
+            heard: [hot.heard(client), hot.heard(server)],
+            first: to_second(first),
+            last: to_second(last),
             state: FlowState(state),
             ..Delta::default()
         };
         let mut frame_number = 0;
         if let Some(cold) = self.cold.get(hot.cold) {
-            delta.first = cold.first;
-            delta.last = cold.last;
+            delta.first = first.max(cold.begun);
+            delta.last = last;
             delta.name = cold.name;
             delta.source = (cold.source != NameSource::None).then_some(cold.source);
             delta.ja4 = cold.ja4;
             delta.user_agent = cold.user_agent;
             delta.first_frame = cold.first_frame;
             delta.name_frame = cold.name_frame;
-            delta.last_frame = cold.last_frame;
+            delta.last_frame = cold.last_frame(hot.last_frame);
             delta.hello_bytes = cold.hello_bytes;
             delta.state.0 |= cold.state;
-            frame_number = cold.last_frame;
+            frame_number = delta.last_frame;
         }
         out.observations.push(Observation {
             order: Order { frame: out.at_frame, shard: self.index },
@@ -737,8 +798,7 @@ impl Rest {
         });
         hot.flags |= flag::REPORTED;
         hot.bytes = [0; 2];
-        hot.ip_bytes = [0; 2];
-        hot.packets = [0; 2];
+        hot.hush();
     }
 
     /// Ends the flow at `index`.
@@ -754,7 +814,8 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (mac, number, now) = (cold.mac, cold.last_frame, cold.last);
+        let (mac, number) = (cold.mac, cold.last_frame(hot.last_frame));
+        let [_, now] = hot.span();
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();
         let (events, texts) = (&mut self.events, &mut *out.texts);
@@ -784,7 +845,7 @@ impl Rest {
         let limits = self.limits;
         let stale = |hot: &mut Hot| {
             let idle = now_s.saturating_sub(hot.last_seen_s());
-            idle > idle_max(&limits, hot) || (hot.minute < minute && hot.packets != [0, 0])
+            idle > idle_max(&limits, hot) || (hot.minute < minute && !hot.quiet())
         };
         while let Some(index) = table.sweep(&mut slots, stale) {
             let Some(slot) = table.slot(index) else { break };
@@ -798,8 +859,20 @@ impl Rest {
         table.shrink();
     }
 
-    fn finish<K: Key>(&mut self, table: &mut Table<K>, out: &mut Outlet<'_>) {
-        for index in table.used() {
+    fn finish<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        room: &mut usize,
+        out: &mut Outlet<'_>,
+    ) -> bool {
+        while let Some(less) = room.checked_sub(1) {
+            let Some(index) = table.next_used() else {
+                *table = Table::new(self.limits.flows_max, table.seed());
+                return true;
+            };
+            *room = less;
+            // The table is read in order, its records are not.
+            self.cold.prefetch(table.cold_at(index.saturating_add(FINISH_AHEAD)));
             let Some(slot) = table.slot(index) else { continue };
             // Closed ones too: a last alert may come after the FIN.
             let last = FlowState::LAST | FlowState::OPEN;
@@ -808,7 +881,7 @@ impl Rest {
             self.drop_cold(&mut slot.hot, out);
             slot.hot = Hot::default();
         }
-        *table = Table::new(self.limits.flows_max, table.seed());
+        false
     }
 
     fn neighbor(&mut self, neighbor: &Neighbor, frame: &Frame, out: &mut Outlet<'_>) {
@@ -843,8 +916,10 @@ impl Rest {
     }
 }
 
-fn second(now_s: u64) -> u8 {
-    (now_s % 60) as u8
+/// A number without its upper half.
+fn low_half(number: u64) -> u32 {
+    let [_, _, _, _, a, b, c, d] = number.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Reset, or ended from both sides.
@@ -886,7 +961,7 @@ fn idle_max(limits: &Limits, hot: &Hot) -> u64 {
 
 /// Fills the slot of a new flow: who is the client, and does anybody read it.
 fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
-    let Arrival { packet, frame, .. } = *arrival;
+    let Arrival { packet, frame, minute: (minute, _), .. } = *arrival;
     let key = &packet.key;
     let (from, to) =
         if packet.from_hi { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) };
@@ -898,20 +973,17 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
         TCP => to <= from,
         _ => from >= 1024 || to < 1024,
     };
-    *hot = Hot {
-        id,
-        minute: frame.now.minute(),
-        input: frame.input,
-        first_s: second(frame.now.seconds()),
-        flags: flag::USED,
-        ..Hot::default()
-    };
+    *hot = Hot::default();
+    hot.id = id;
+    hot.minute = minute;
+    hot.input = frame.input;
+    hot.flags = flag::USED;
     if sender_is_client == packet.from_hi {
         hot.flags |= flag::CLIENT_HI;
     }
     match key.protocol {
         TCP => {
-            hot.flags |= flag::PROBING;
+            hot.flags |= flag::READING;
             if !syn {
                 hot.flags |= flag::MIDSTREAM;
             }
@@ -921,7 +993,7 @@ fn begin(hot: &mut Hot, id: u32, arrival: &Arrival<'_>) {
             hot.flags |= if parser::datagram_protocol(client, server).is_some() {
                 flag::DATAGRAMS
             } else {
-                flag::PROBING
+                flag::READING
             };
         }
         _ => {}
@@ -956,10 +1028,7 @@ fn restarts(hot: &Hot, packet: &Packet) -> bool {
 fn full(hot: &Hot, side: usize, packet: &Packet) -> bool {
     const ROOM: u32 = u32::MAX - (1 << 27);
     let over = |pair: &[u32; 2]| pair.get(side).is_some_and(|b| *b > ROOM);
-    over(&hot.bytes)
-        || over(&hot.ip_bytes)
-        || packet.payload_wire > 1 << 26
-        || hot.packets.get(side).is_some_and(|p| *p == u16::MAX)
+    over(&hot.bytes) || packet.payload_wire > 1 << 26
 }
 
 /// How a second hello stands to the first.
@@ -971,10 +1040,10 @@ enum Beside {
     Behind,
 }
 
-/// Among the first packets of a flow, where its payload may be touched though it only counts.
+/// Among the first octets of a flow, where its payload may be touched though it only counts.
 #[inline]
 fn early(hot: &Hot, side: usize) -> bool {
-    let few = hot.packets.get(side).is_some_and(|n| *n <= RETRY_PACKETS_MAX);
+    let few = hot.bytes.get(side).is_some_and(|n| *n <= RETRY_BYTES_MAX);
     few && !hot.has(flag::REPORTED)
 }
 
@@ -1103,14 +1172,6 @@ fn direction(hot: &Hot, packet: &Packet) -> Direction {
 fn ports(hot: &Hot, packet: &Packet) -> (u16, u16) {
     let key = &packet.key;
     if hot.has(flag::CLIENT_HI) { (key.hi_port, key.lo_port) } else { (key.lo_port, key.hi_port) }
-}
-
-fn client_mac(from: Direction, arrival: &Arrival<'_>) -> MacAddr {
-    let [source, destination] = arrival.macs;
-    match from {
-        Direction::Up => source,
-        Direction::Down => destination,
-    }
 }
 
 fn flow_ref<K: Key>(key: &K, hot: &Hot, shard: u8) -> FlowRef {

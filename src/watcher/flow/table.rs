@@ -2,12 +2,14 @@
 //!
 //! In: a key and its hash. Out: the index of the flow's slot.
 //! Never: allocates per packet, scans for expiry (a hand goes round slowly), grows past its cap.
-//! Limits: `slots_max`; at the cap the least valuable flow near the home slot makes room.
+//! Limits: `flows_max`; at the cap the least valuable flow near the home slot makes room.
 //!
 //! The slot is chosen by the *upper* bits of the hash, so that doubling the table moves flows in
 //! order: a sequential copy instead of a random one.
 
-use crate::types::Realm;
+use crate::prefetch::prefetch;
+use crate::types::{Realm, Timestamp};
+use crate::watcher::capture::Room;
 use crate::watcher::packet::FlowKey;
 
 /// No cold record.
@@ -32,8 +34,8 @@ pub mod flag {
     pub const FIN: u16 = 1 << 6;
     /// Reset.
     pub const RST: u16 = 1 << 8;
-    /// Still asking which protocol it is.
-    pub const PROBING: u16 = 1 << 9;
+    /// Payload is looked at: by the probe, or by the parser of the cold record.
+    pub const READING: u16 = 1 << 9;
     /// A delta was sent already.
     pub const REPORTED: u16 = 1 << 10;
     /// The beginning was not seen.
@@ -54,28 +56,31 @@ pub struct Hot {
     pub next_seq: [u32; 2],
     /// Payload octets from each since the last delta; a delta is sent before they overflow.
     pub bytes: [u32; 2],
-    /// IP octets from each.
-    pub ip_bytes: [u32; 2],
     /// Minute (sensor time) that the counters belong to.
     pub minute: u32,
+    /// Nanoseconds of the minute at the first packet counted, without the upper four bits.
+    first_ns: u32,
+    /// The same of the last one.
+    last_ns: u32,
+    /// Number of the last frame, without the upper half.
+    pub last_frame: u32,
     /// Counter of the shard: tells flows of one key apart.
     pub id: u32,
     /// Index of the cold record.
     pub cold: u32,
-    /// Packets from each since the last delta.
-    pub packets: [u16; 2],
     /// Bits of [`flag`].
     pub flags: u16,
     /// Input that the counters belong to.
     pub input: u16,
-    /// Second of the minute of the first packet counted.
-    pub first_s: u8,
-    /// Second of the minute of the last one.
-    pub last_s: u8,
+    /// Upper bits of `first_ns`, and above them those of `last_ns`.
+    upper_ns: u8,
+    /// Second of the minute of the last packet.
+    last_s: u8,
     /// Payload packets shown to the probe so far.
     pub probes: u8,
-    /// Tunnel that nobody looks into, by its place in `Tunnel::ALL` from 1; 0 for none.
-    pub tunnel: u8,
+    /// Who sent packets since the last delta: bit 0 for the lower endpoint, bit 1 for the higher.
+    /// Above them the tunnel that nobody looks into, by its place in `Tunnel::ALL` from 1.
+    heard: u8,
 }
 
 impl Default for Hot {
@@ -83,31 +88,97 @@ impl Default for Hot {
         Self {
             next_seq: [0; 2],
             bytes: [0; 2],
-            ip_bytes: [0; 2],
             minute: 0,
+            first_ns: 0,
+            last_ns: 0,
+            last_frame: 0,
             id: 0,
             cold: NO_COLD,
-            packets: [0; 2],
             flags: 0,
             input: 0,
-            first_s: 0,
+            upper_ns: 0,
             last_s: 0,
             probes: 0,
-            tunnel: 0,
+            heard: 0,
         }
     }
 }
 
 impl Hot {
+    /// `true` if a packet of that side came since the last delta.
+    pub fn heard(&self, side: usize) -> bool {
+        self.heard & (1 << (side & 1)) != 0
+    }
+
+    /// `true` if nobody was heard since the last delta.
+    pub fn quiet(&self) -> bool {
+        !self.heard(0) && !self.heard(1)
+    }
+
+    /// A packet of that side came.
+    pub fn hear(&mut self, side: usize) {
+        self.heard |= 1 << (side & 1);
+    }
+
+    /// A delta was sent: from now on nobody was heard.
+    pub fn hush(&mut self) {
+        self.heard &= !3;
+    }
+
+    /// Tunnel that nobody looks into, by its place in `Tunnel::ALL` from 1; 0 for none.
+    pub fn tunnel(&self) -> u8 {
+        self.heard >> 2
+    }
+
+    /// From now on the flow is that tunnel.
+    pub fn set_tunnel(&mut self, number: u8) {
+        self.heard = (self.heard & 3) | (number << 2);
+    }
+
     /// Last packet, in seconds since the epoch.
     pub fn last_seen_s(&self) -> u64 {
         u64::from(self.minute).saturating_mul(60).saturating_add(u64::from(self.last_s))
+    }
+
+    /// The first packet since the last delta came at this time within the minute.
+    pub fn set_first(&mut self, in_minute: Timestamp) {
+        let (upper, ns) = split(in_minute);
+        self.first_ns = ns;
+        self.upper_ns = (self.upper_ns & 0xf0) | upper;
+    }
+
+    /// So did the last one, which is not before the first.
+    pub fn set_last(&mut self, in_minute: Timestamp, second: u8) {
+        let (upper, ns) = split(in_minute);
+        self.last_ns = ns;
+        self.upper_ns = (self.upper_ns & 0x0f) | upper << 4;
+        self.last_s = second;
+    }
+
+    /// When the first and the last packet since the last delta came.
+    pub fn span(&self) -> [Timestamp; 2] {
+        let begin = u64::from(self.minute).saturating_mul(MINUTE_NS);
+        let at = |upper: u8, ns: u32| {
+            let ns = u64::from(upper) << 32 | u64::from(ns);
+            Timestamp(begin.saturating_add(ns))
+        };
+        [at(self.upper_ns & 0x0f, self.first_ns), at(self.upper_ns >> 4, self.last_ns)]
     }
 
     /// `true` if all `bits` are set.
     pub fn has(&self, bits: u16) -> bool {
         self.flags & bits == bits
     }
+}
+
+/// Nanoseconds of a minute; they take 36 bits.
+const MINUTE_NS: u64 = 60 * Timestamp::SECOND;
+
+/// The upper four and the lower 32 bits of a time within a minute.
+#[inline]
+fn split(in_minute: Timestamp) -> (u8, u32) {
+    let [.., upper, a, b, c, d] = in_minute.0.to_be_bytes();
+    (upper & 0x0f, u32::from_be_bytes([a, b, c, d]))
 }
 
 /// A key as the table keeps it: small for IPv4, whole for IPv6.
@@ -118,14 +189,13 @@ pub trait Key: Copy + Eq + Default {
     fn unpack(&self) -> FlowKey;
 }
 
-/// IPv4 flow: 16 bytes.
+/// IPv4 flow: 16 bytes, compared as two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
 pub struct Key4 {
-    addrs: [[u8; 4]; 2],
-    ports: [u16; 2],
-    realm: u16,
-    protocol: u8,
+    /// Lower address, higher address.
+    addrs: u64,
+    /// Ports, realm, protocol.
+    rest: u64,
 }
 
 /// IPv6 flow: 40 bytes.
@@ -146,25 +216,25 @@ fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
 impl Key for Key4 {
     #[inline]
     fn pack(key: &FlowKey) -> Self {
-        let last = |[.., a, b, c, d]: [u8; 16]| [a, b, c, d];
-        Self {
-            addrs: [last(key.lo), last(key.hi)],
-            ports: [key.lo_port, key.hi_port],
-            realm: key.realm.0,
-            protocol: key.protocol,
-        }
+        let [.., a, b, c, d] = key.lo;
+        let [.., e, f, g, h] = key.hi;
+        let rest = u64::from(key.lo_port) << 48
+            | u64::from(key.hi_port) << 32
+            | u64::from(key.realm.0) << 16
+            | u64::from(key.protocol);
+        Self { addrs: u64::from_be_bytes([a, b, c, d, e, f, g, h]), rest }
     }
 
     fn unpack(&self) -> FlowKey {
-        let [lo, hi] = self.addrs.map(mapped);
-        let [lo_port, hi_port] = self.ports;
+        let [a, b, c, d, e, f, g, h] = self.addrs.to_be_bytes();
+        let [p, q, r, s, t, u, _, protocol] = self.rest.to_be_bytes();
         FlowKey {
-            lo,
-            hi,
-            lo_port,
-            hi_port,
-            realm: Realm(self.realm),
-            protocol: self.protocol,
+            lo: mapped([a, b, c, d]),
+            hi: mapped([e, f, g, h]),
+            lo_port: u16::from_be_bytes([p, q]),
+            hi_port: u16::from_be_bytes([r, s]),
+            realm: Realm(u16::from_be_bytes([t, u])),
+            protocol,
             v6: false,
         }
     }
@@ -219,14 +289,16 @@ pub enum Entry {
 
 /// The table.
 #[derive(Debug)]
-pub struct Table<K> {
-    slots: Vec<Slot<K>>,
+pub struct Table<K: Copy> {
+    slots: Room<Slot<K>>,
     /// `64 - log2(slots)`, the shift that leaves the slot number.
     shift: u32,
     len: usize,
     slots_max: usize,
     seed: u64,
     hand: usize,
+    /// How far the end of the run has come.
+    ending: usize,
 }
 
 /// Upper bits that chose the shard and say nothing more.
@@ -236,10 +308,13 @@ pub const SHARD_BITS: u32 = 4;
 const SLOTS_MIN: usize = 64;
 
 impl<K: Key> Table<K> {
-    /// An empty table that will not grow past `slots_max` slots (rounded up to a power of two).
-    pub fn new(slots_max: usize, seed: u64) -> Self {
+    /// An empty table with room for `flows_max` flows: slots in a power of two, of which seven
+    /// eighths are used.
+    pub fn new(flows_max: usize, seed: u64) -> Self {
+        let slots_max = flows_max.saturating_add(flows_max / 7).saturating_add(1);
         let slots_max = slots_max.max(SLOTS_MIN).next_power_of_two();
-        let mut table = Self { slots: Vec::new(), shift: 0, len: 0, slots_max, seed, hand: 0 };
+        let slots = Room::new(Slot::default(), 0);
+        let mut table = Self { slots, shift: 0, len: 0, slots_max, seed, hand: 0, ending: 0 };
         table.resize(SLOTS_MIN);
         table
     }
@@ -310,6 +385,18 @@ impl<K: Key> Table<K> {
         self.take(key, hash, index)
     }
 
+    /// The flow, if it is in the table.
+    pub fn find(&self, key: &K, hash: u64) -> Option<usize> {
+        let mut index = self.home(hash);
+        loop {
+            let slot = self.slots.get(index).filter(|s| s.hot.flags & flag::USED != 0)?;
+            if slot.key == *key {
+                return Some(index);
+            }
+            index = self.next(index);
+        }
+    }
+
     #[cold]
     fn take(&mut self, key: &K, hash: u64, mut index: usize) -> Entry {
         if self.len.saturating_mul(8) >= self.slots.len().saturating_mul(7) {
@@ -371,7 +458,7 @@ impl<K: Key> Table<K> {
     }
 
     fn resize(&mut self, slots: usize) {
-        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); slots]);
+        let old = std::mem::replace(&mut self.slots, Room::new(Slot::default(), slots));
         self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
         self.hand = 0;
         for slot in old.iter().filter(|s| s.hot.has(flag::USED)) {
@@ -413,29 +500,20 @@ impl<K: Key> Table<K> {
         None
     }
 
-    /// Indices of all flows, in table order.
-    pub fn used(&self) -> Vec<usize> {
-        let used = self.slots.iter().enumerate().filter(|(_, s)| s.hot.has(flag::USED));
-        used.map(|(index, _)| index).collect()
+    /// Index of the next flow in table order, each once: the run is over.
+    pub fn next_used(&mut self) -> Option<usize> {
+        let rest = self.slots.get(self.ending..)?;
+        let ahead = rest.iter().position(|s| s.hot.has(flag::USED))?;
+        let index = self.ending.saturating_add(ahead);
+        self.ending = index.saturating_add(1);
+        Some(index)
+    }
+
+    /// The cold record of the flow at `index`.
+    pub fn cold_at(&self, index: usize) -> u32 {
+        self.slots.get(index).map_or(NO_COLD, |s| s.hot.cold)
     }
 }
-
-/// Hint, not an access: no address is read, and any address is allowed.
-#[inline]
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "the one prefetch hint of the packet path")]
-fn prefetch<T>(at: &T) {
-    // SAFETY: PREFETCHT0 reads nothing architecturally and never faults (Intel SDM vol. 2B).
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            std::ptr::from_ref(at).cast(),
-        );
-    }
-}
-
-#[inline]
-#[cfg(not(target_arch = "x86_64"))]
-fn prefetch<T>(_at: &T) {}
 
 #[cfg(test)]
 mod tests {
@@ -490,7 +568,7 @@ mod tests {
             }
         }
         assert_eq!(table.len(), known.len());
-        assert_eq!(table.used().len(), known.len());
+        assert_eq!(std::iter::from_fn(|| table.next_used()).count(), known.len());
     }
 
     #[test]

@@ -5,20 +5,27 @@
 //! Limits: texts nobody keeps are forgotten beyond [`IDLE_MAX`]; kept ones are bounded by the
 //! flows that keep them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use rapidhash::fast::RandomState;
 
 use crate::observation::TextId;
+use crate::watcher::protocol::ja4::{self, JA4_LEN, KEY_MAX, Offer};
 
 /// Texts remembered though no flow keeps them: enough for the names an office asks for in a
 /// day, about 4 MiB.
 pub const IDLE_MAX: usize = 65_536;
 
+/// Kinds of client whose fingerprint is remembered: an office has some dozens. 80 KiB.
+const PRINTS: usize = 256;
+
 #[derive(Debug)]
 struct Entry {
     text: Arc<str>,
+    hash: u64,
     kept: u32,
     idle: bool,
 }
@@ -26,34 +33,58 @@ struct Entry {
 /// The interner of one watcher.
 #[derive(Debug)]
 pub struct Texts {
-    ids: HashMap<Arc<str>, u32, RandomState>,
+    ids: HashTable<u32>,
+    hasher: RandomState,
     entries: Vec<Entry>,
     free: Vec<u32>,
     idle: VecDeque<u32>,
     fresh: Vec<(TextId, Arc<str>)>,
+    prints: Vec<Print>,
+}
+
+/// A fingerprint, kept under what it was made of.
+#[derive(Clone, Debug, Default)]
+struct Print {
+    key: Vec<u8>,
+    id: TextId,
 }
 
 impl Default for Texts {
     fn default() -> Self {
-        let none: Arc<str> = Arc::from("");
-        Self {
-            ids: HashMap::from_iter([(none.clone(), 0)]),
-            entries: vec![Entry { text: none, kept: 1, idle: false }],
+        let mut texts = Self {
+            ids: HashTable::new(),
+            hasher: RandomState::default(),
+            entries: Vec::new(),
             free: Vec::new(),
             idle: VecDeque::new(),
             fresh: Vec::new(),
-        }
+            prints: vec![Print::default(); PRINTS],
+        };
+        // The empty text is number 0, known to everybody and kept for ever.
+        let none = texts.intern("");
+        texts.keep(none);
+        texts.fresh.clear();
+        texts
     }
 }
 
 impl Texts {
     /// The number of `text`, good until the end of this batch.
     pub fn intern(&mut self, text: &str) -> TextId {
-        if let Some(&id) = self.ids.get(text) {
+        let hash = self.hasher.hash_one(text);
+        let same = |id: &u32| {
+            let entry = self.entries.get(*id as usize);
+            entry.is_some_and(|e| e.hash == hash && *e.text == *text)
+        };
+        if let Some(&id) = self.ids.find(hash, same) {
             return TextId(id);
         }
+        self.add(hash, text)
+    }
+
+    fn add(&mut self, hash: u64, text: &str) -> TextId {
         let text: Arc<str> = Arc::from(text);
-        let entry = Entry { text: text.clone(), kept: 0, idle: true };
+        let entry = Entry { text: text.clone(), hash, kept: 0, idle: true };
         let id = if let Some(id) = self.free.pop() {
             if let Some(place) = self.entries.get_mut(id as usize) {
                 *place = entry;
@@ -65,9 +96,35 @@ impl Texts {
             id
         };
         self.idle.push_back(id);
-        self.ids.insert(text.clone(), id);
+        let entries = &self.entries;
+        let hash_of = |id: &u32| entries.get(*id as usize).map_or(0, |e| e.hash);
+        self.ids.insert_unique(hash, id, hash_of);
         self.fresh.push((TextId(id), text));
         TextId(id)
+    }
+
+    /// The number of the fingerprint of `offer`, good until the end of this batch. Clients of one
+    /// kind make one offer over and over, and two digests each time cost more than all the rest
+    /// of a hello.
+    pub fn fingerprint(&mut self, offer: &Offer<'_>) -> TextId {
+        let mut text = [0; JA4_LEN];
+        let mut room = [0; KEY_MAX];
+        let Some(key) = offer.key(&mut room) else {
+            return self.intern(ja4::ja4(offer, &mut text));
+        };
+        let place = usize::from(self.hasher.hash_one(key).to_le_bytes()[0]);
+        if let Some(print) = self.prints.get(place).filter(|p| p.key == key) {
+            return print.id;
+        }
+        let id = self.intern(ja4::ja4(offer, &mut text));
+        self.keep(id);
+        if let Some(print) = self.prints.get_mut(place) {
+            print.key.clear();
+            print.key.extend_from_slice(key);
+            let before = std::mem::replace(&mut print.id, id);
+            self.release(before);
+        }
+        id
     }
 
     /// The number of `text`, good until [`Texts::release`].
@@ -99,7 +156,9 @@ impl Texts {
             let Some(entry) = self.entries.get_mut(id as usize) else { continue };
             entry.idle = false;
             if entry.kept == 0 {
-                self.ids.remove(&entry.text);
+                if let Ok(known) = self.ids.find_entry(entry.hash, |known| *known == id) {
+                    known.remove();
+                }
                 self.free.push(id);
             }
         }

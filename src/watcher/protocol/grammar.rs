@@ -13,6 +13,8 @@
 
 #![expect(clippy::doc_markdown, reason = "names of products, not of code")]
 
+use serde::{Deserialize, Serialize};
+
 /// Longest part of a request target that is matched. Model ids and resource names fit; what is
 /// longer is no path of an API.
 pub const MATCH_BYTES_MAX: usize = 1024;
@@ -22,7 +24,7 @@ pub const MATCH_BYTES_MAX: usize = 1024;
 pub const WINDOW_MAX: usize = 512;
 
 /// An API recognised by its grammar. The path itself is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Api {
     /// Whose grammar it is.
     pub family: Family,
@@ -31,7 +33,7 @@ pub struct Api {
 }
 
 /// What a request asks of an API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Act {
     /// Text, image, speech or transcript is made; an agent is sent a message.
     Generate,
@@ -54,7 +56,7 @@ pub enum Act {
 }
 
 /// Generation of the Model Context Protocol, by revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Generation {
     /// Surely MCP, but the revision was not said.
     Unknown,
@@ -70,7 +72,7 @@ pub enum Generation {
 macro_rules! families {
     ($($(#[$doc:meta])* $variant:ident $(($payload:ident))? => $([$($form:tt)+] $id:literal),+;)+) => {
         /// Whose grammar is spoken.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Family {
             $($(#[$doc])* $variant $(($payload))?,)+
         }

@@ -33,9 +33,12 @@ const COUNT_MAX: usize = 99;
 const SERVER_NAME: u16 = 0x0000;
 const ALPN: u16 = 0x0010;
 
+/// Room for [`Offer::key`]: common hellos take 60 to 150 bytes.
+pub const KEY_MAX: usize = 256;
+
 /// What a hello says of its sender.
-#[derive(Clone, Copy, Debug)]
-pub struct Offer<'a, E> {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Offer<'a> {
     /// Carrier of the hello.
     pub transport: HelloTransport,
     /// Highest version offered, wire value without GREASE.
@@ -44,22 +47,50 @@ pub struct Offer<'a, E> {
     pub alpn: &'a [u8],
     /// Cipher suites as 16-bit values on the wire.
     pub ciphers: &'a [u8],
-    /// Extension types in any order.
-    pub extensions: E,
+    /// Extensions on the wire, whose types count.
+    pub extensions: &'a [u8],
     /// Signature algorithms as 16-bit values on the wire.
     pub signatures: &'a [u8],
 }
 
+impl Offer<'_> {
+    /// Everything that the fingerprint depends on, and little else: offers with one key have one
+    /// fingerprint. Clients that shuffle their extensions from hello to hello have one key, as do
+    /// those that throw dice for their GREASE. `None` if it does not fit, which no library needs.
+    pub fn key<'k>(&self, room: &'k mut [u8; KEY_MAX]) -> Option<&'k [u8]> {
+        let [v1, v2] = version(self.version);
+        let [a1, a2] = alpn(self.alpn);
+        let mut extensions = [0; KEY_MAX / 4];
+        let extensions = sorted(types(self.extensions), &mut extensions)?;
+        let ciphers = values(self.ciphers).filter(|&c| !is_grease(c));
+        let signatures = values(self.signatures).filter(|&s| !is_grease(s));
+        let count = u8::try_from(extensions.len()).ok()?;
+        let (head, mut rest) = room.split_first_chunk_mut::<8>()?;
+        *head = [carrier(self.transport), v1, v2, a1, a2, count, 0, 0];
+        let mut used = head.len();
+        let mut parts = 0_u8;
+        let all = extensions.iter().copied().chain(ciphers.inspect(|_| {
+            parts = parts.saturating_add(1);
+        }));
+        for value in all.chain(signatures) {
+            let (to, behind) = rest.split_first_chunk_mut::<2>()?;
+            *to = value.to_be_bytes();
+            rest = behind;
+            used = used.saturating_add(2);
+        }
+        // Where ciphers end and signatures begin; what fits has fewer than 256 of them.
+        *room.get_mut(6)? = parts;
+        room.get(..used)
+    }
+}
+
 /// Writes the fingerprint of `offer` into `text`; empty if it is beyond [`CIPHERS_MAX`] or
 /// [`EXTENSIONS_MAX`].
-pub fn ja4<'t>(
-    offer: Offer<'_, impl Iterator<Item = u16>>,
-    text: &'t mut [u8; JA4_LEN],
-) -> &'t str {
+pub fn ja4<'t>(offer: &Offer<'_>, text: &'t mut [u8; JA4_LEN]) -> &'t str {
     let mut ciphers = [0; CIPHERS_MAX];
     let mut extensions = [0; EXTENSIONS_MAX];
     let Some(ciphers) = sorted(values(offer.ciphers), &mut ciphers) else { return "" };
-    let Some(extensions) = sorted(offer.extensions, &mut extensions) else { return "" };
+    let Some(extensions) = sorted(types(offer.extensions), &mut extensions) else { return "" };
 
     let named = extensions.contains(&SERVER_NAME);
     let hashed = || extensions.iter().copied().filter(|&e| e != SERVER_NAME && e != ALPN);
@@ -69,22 +100,8 @@ pub fn ja4<'t>(
     let [c1, c2] = two_digits(ciphers.len());
     let [e1, e2] = two_digits(extensions.len());
     let [a1, a2] = alpn(offer.alpn);
-    let head = [
-        match offer.transport {
-            HelloTransport::Tls => b't',
-            HelloTransport::Quic => b'q',
-            HelloTransport::Dtls => b'd',
-        },
-        v1,
-        v2,
-        if named { b'd' } else { b'i' },
-        c1,
-        c2,
-        e1,
-        e2,
-        a1,
-        a2,
-    ];
+    let head =
+        [carrier(offer.transport), v1, v2, if named { b'd' } else { b'i' }, c1, c2, e1, e2, a1, a2];
     let suites = hash(ciphers.iter().copied(), std::iter::empty());
     let rest = if hashed().next().is_some() { hash(hashed(), signatures) } else { NO_HASH };
 
@@ -93,6 +110,14 @@ pub fn ja4<'t>(
         *to = from;
     }
     std::str::from_utf8(text).unwrap_or("")
+}
+
+const fn carrier(transport: HelloTransport) -> u8 {
+    match transport {
+        HelloTransport::Tls => b't',
+        HelloTransport::Quic => b'q',
+        HelloTransport::Dtls => b'd',
+    }
 }
 
 /// `true` for the reserved values 0x0a0a, 0x1a1a ... 0xfafa of RFC 8701 §2.
@@ -104,6 +129,16 @@ pub const fn is_grease(value: u16) -> bool {
 /// The 16-bit values of a list on the wire; a single byte at the end is passed over.
 pub(super) fn values(list: &[u8]) -> impl Iterator<Item = u16> + '_ {
     list.as_chunks().0.iter().map(|&pair| u16::from_be_bytes(pair))
+}
+
+/// The types in a block of extensions, as far as its lengths hold.
+fn types(block: &[u8]) -> impl Iterator<Item = u16> {
+    let mut rest = block;
+    std::iter::from_fn(move || {
+        let (&[a, b, c, d], body) = rest.split_first_chunk()?;
+        rest = body.get(usize::from(u16::from_be_bytes([c, d]))..)?;
+        Some(u16::from_be_bytes([a, b]))
+    })
 }
 
 /// Fills `room` with the values that are not GREASE and sorts them; `None` if they do not fit.
@@ -211,15 +246,42 @@ mod tests {
     const SIGNATURES: [u16; 8] = [0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
 
     fn check(ciphers: &[u16], extensions: &[u16], signatures: &[u16]) -> String {
+        told(ciphers, extensions, signatures).0
+    }
+
+    /// Fingerprint and key.
+    fn told(ciphers: &[u16], extensions: &[u16], signatures: &[u16]) -> (String, Option<Vec<u8>>) {
+        let extension = |kind: &u16| [kind.to_be_bytes(), [0, 1]].concat().into_iter().chain([7]);
         let offer = Offer {
             transport: HelloTransport::Tls,
             version: 0x0304,
             alpn: b"h2",
             ciphers: &bytes(ciphers),
-            extensions: extensions.iter().copied(),
+            extensions: &extensions.iter().flat_map(extension).collect::<Vec<_>>(),
             signatures: &bytes(signatures),
         };
-        ja4(offer, &mut [0; JA4_LEN]).to_string()
+        let key = offer.key(&mut [0; KEY_MAX]).map(<[u8]>::to_vec);
+        (ja4(&offer, &mut [0; JA4_LEN]).to_string(), key)
+    }
+
+    #[test]
+    fn offers_of_one_key_have_one_fingerprint() {
+        let first = told(&CIPHERS, &EXTENSIONS, &SIGNATURES);
+        assert_eq!(told(&CIPHERS, &reversed(&EXTENSIONS), &SIGNATURES), first, "shuffled");
+        let greased = [&[0x0a0a], &CIPHERS[..]].concat();
+        assert_eq!(told(&greased, &EXTENSIONS, &SIGNATURES), first, "GREASE");
+        let [.., last] = CIPHERS;
+        let moved = [&[last], &SIGNATURES[..]].concat();
+        for (name, other) in [
+            ("a cipher less", told(&CIPHERS[1..], &EXTENSIONS, &SIGNATURES)),
+            ("an extension less", told(&CIPHERS, &EXTENSIONS[1..], &SIGNATURES)),
+            ("other signatures", told(&CIPHERS, &EXTENSIONS, &reversed(&SIGNATURES))),
+            ("a cipher among the signatures", told(&CIPHERS[..14], &EXTENSIONS, &moved)),
+        ] {
+            assert_ne!(other.1, first.1, "{name}");
+            assert_ne!(other.0, first.0, "{name}");
+        }
+        assert_eq!(told(&[1; 200], &EXTENSIONS, &SIGNATURES).1, None, "too long to be kept");
     }
 
     #[test]

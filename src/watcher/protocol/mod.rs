@@ -9,6 +9,8 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Direction, MacAddr};
 use crate::watcher::wire::ParseError;
 
@@ -73,7 +75,7 @@ pub trait DatagramParser {
 }
 
 /// The protocols that can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// TLS over TCP.
     Tls,
@@ -186,7 +188,7 @@ pub enum Metadata<'a> {
 }
 
 /// Where a ClientHello came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HelloTransport {
     /// TLS over TCP.
     Tls,
@@ -207,9 +209,9 @@ pub struct ClientHello<'a> {
     pub alpn: &'a str,
     /// Highest version offered, GREASE left out (0x0304 = TLS 1.3).
     pub version: u16,
-    /// JA4 TLS client fingerprint (36 characters), see `ja4`; empty if the hello is cut, broken
-    /// or beyond the limits of `ja4`.
-    pub ja4: &'a str,
+    /// What its fingerprint is made of; `None` if the hello is cut or broken, or of a kind that
+    /// has none.
+    pub offer: Option<ja4::Offer<'a>>,
     /// encrypted_client_hello (RFC 9849), outer form.
     pub ech: Option<EchOuter>,
     /// An older encrypted_server_name extension (0xffce) is there.
@@ -220,8 +222,15 @@ pub struct ClientHello<'a> {
     pub length: u32,
 }
 
+impl ClientHello<'_> {
+    /// The JA4 fingerprint, written into `text`; empty if there is none.
+    pub fn ja4<'t>(&self, text: &'t mut [u8; ja4::JA4_LEN]) -> &'t str {
+        self.offer.as_ref().map_or("", |offer| ja4::ja4(offer, text))
+    }
+}
+
 /// Clear facts of the outer ECH extension (RFC 9849 §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EchOuter {
     /// config_id.
     pub config_id: u8,
@@ -260,7 +269,7 @@ pub struct LocalName<'a> {
 }
 
 /// How the name of an HTTP request was said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HostSource {
     /// Host header field.
     Host,
@@ -336,7 +345,7 @@ pub struct DhcpMessage<'a> {
 }
 
 /// Where an account name stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AccountSource {
     /// Kerberos cname.
     Kerberos,

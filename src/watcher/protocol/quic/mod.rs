@@ -331,7 +331,7 @@ fn google_hello<'a>(message: &ClientMessage<'a>) -> ClientHello<'a> {
         server_name: message.server_name,
         alpn: "",
         version: 0,
-        ja4: "",
+        offer: None,
         ech: None,
         esni: false,
         grease: false,
@@ -371,7 +371,12 @@ mod tests {
                     Metadata::Hello(hello) => {
                         let name = String::from_utf8_lossy(hello.server_name.unwrap_or(b"-"));
                         assert_eq!(hello.transport, HelloTransport::Quic);
-                        format!("{name} {} {:04x} {}", hello.alpn, hello.version, hello.ja4.len())
+                        format!(
+                            "{name} {} {:04x} {}",
+                            hello.alpn,
+                            hello.version,
+                            hello.ja4(&mut [0; 36]).len()
+                        )
                     }
                     Metadata::ServerHello { version } => format!("server {version:04x}"),
                     Metadata::Anomaly(what) => what.to_owned(),

@@ -1,12 +1,12 @@
 //! The `ClientHello` message: what a client says of itself before anything is encrypted.
 //!
 //! In: one handshake message, whole or cut. Out: [`ClientHello`]. Never: keeps randoms, session
-//! ids or key shares; allocates. Limits: [`MESSAGE_MAX`], [`ALPN_MAX`], those of [`ja4`].
+//! ids or key shares; allocates. Limits: [`MESSAGE_MAX`], [`ALPN_MAX`].
 //! Source: RFC 8446 §4.1.2 and §4.2, RFC 6066 §3 (names), RFC 7301 §3.1 (ALPN), RFC 9849 §5
 //! (ECH), RFC 9147 §5.2 (DTLS header).
 
 use super::{CLIENT_HELLO, MESSAGE_MAX};
-use crate::watcher::protocol::ja4::{self, JA4_LEN, is_grease, values};
+use crate::watcher::protocol::ja4::{Offer, is_grease, values};
 use crate::watcher::protocol::{ClientHello, EchOuter, HelloTransport};
 use crate::watcher::wire::{ParseError, Parsed, Reader};
 
@@ -25,16 +25,15 @@ const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
 /// Longest `legacy_session_id`, RFC 8446 §4.1.2.
 const SESSION_ID_MAX: u8 = 32;
 
-/// Room for the two texts of a hello that do not stand in the message as such.
+/// Room for the text of a hello that does not stand in the message as such.
 #[derive(Clone, Debug)]
 pub struct Scratch {
     alpn: [u8; ALPN_MAX],
-    ja4: [u8; JA4_LEN],
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { alpn: [0; ALPN_MAX], ja4: [0; JA4_LEN] }
+        Self { alpn: [0; ALPN_MAX] }
     }
 }
 
@@ -60,18 +59,15 @@ pub fn client_hello<'a>(
     if u32::try_from(message.len()).is_ok_and(|there| there < fields.length) {
         return Err(ParseError::short("length"));
     }
-    let ja4 = ja4::ja4(
-        ja4::Offer {
-            transport,
-            version: fields.version,
-            alpn: protocols(fields.alpn).next().unwrap_or_default(),
-            ciphers: fields.ciphers,
-            extensions: extensions(fields.extensions).filter_map(|e| e.ok().map(|e| e.0)),
-            signatures: fields.signatures,
-        },
-        &mut scratch.ja4,
-    );
-    Ok(fields.into_hello(transport, ja4, &mut scratch.alpn))
+    let offer = Offer {
+        transport,
+        version: fields.version,
+        alpn: protocols(fields.alpn).next().unwrap_or_default(),
+        ciphers: fields.ciphers,
+        extensions: fields.extensions,
+        signatures: fields.signatures,
+    };
+    Ok(fields.into_hello(transport, Some(offer), &mut scratch.alpn))
 }
 
 /// What a `ClientHello` that was cut or that breaks behind its name says up to there: `None` unless
@@ -84,7 +80,7 @@ pub fn partial_hello<'a>(
     let mut fields = Fields::default();
     let _ = fields.read(prefix, transport);
     fields.server_name?;
-    Some(fields.into_hello(transport, "", &mut scratch.alpn))
+    Some(fields.into_hello(transport, None, &mut scratch.alpn))
 }
 
 /// The server name of a `ClientHello` of which only `prefix` is there, if it stands wholly in it.
@@ -166,7 +162,7 @@ impl<'a> Fields<'a> {
     fn into_hello(
         self,
         transport: HelloTransport,
-        ja4: &'a str,
+        offer: Option<Offer<'a>>,
         alpn: &'a mut [u8; ALPN_MAX],
     ) -> ClientHello<'a> {
         ClientHello {
@@ -174,7 +170,7 @@ impl<'a> Fields<'a> {
             server_name: self.server_name,
             alpn: joined(self.alpn, alpn),
             version: self.version,
-            ja4,
+            offer,
             ech: self.ech,
             esni: self.esni,
             grease: self.grease,
@@ -304,9 +300,12 @@ mod tests {
     use proptest::prelude::*;
     use tls_parser::{TlsExtension, TlsMessage, TlsMessageHandshake, parse_tls_plaintext};
 
-    use super::super::{RECORD_HEADER, sample::*};
+    use super::super::RECORD_HEADER;
+    use super::super::sample::{self, *};
+    use sample::Offer;
     use super::*;
     use crate::watcher::protocol::Metadata;
+    use crate::watcher::protocol::ja4::JA4_LEN;
 
     fn read(message: &[u8], transport: HelloTransport) -> String {
         match client_hello(message, transport, &mut Scratch::default()) {
@@ -401,7 +400,7 @@ mod tests {
             let record = hex(sample);
             let mut scratch = Scratch::default();
             let hello = client_hello(&record[5..], HelloTransport::Tls, &mut scratch).unwrap();
-            assert_eq!(hello.ja4, expected);
+            assert_eq!(hello.ja4(&mut [0; JA4_LEN]), expected);
             assert_eq!(hello.length as usize, record.len() - RECORD_HEADER);
         }
     }
@@ -485,8 +484,10 @@ mod tests {
                 }
             }
             let counted = oracle.ciphers.iter().filter(|c| !is_grease(c.0)).count();
-            prop_assert_eq!(&hello.ja4[4..6], format!("{counted:02}"));
-            prop_assert_eq!(&hello.ja4[6..8], format!("{:02}", extensions.len()));
+            let mut room = [0; JA4_LEN];
+            let ja4 = hello.ja4(&mut room);
+            prop_assert_eq!(&ja4[4..6], format!("{counted:02}"));
+            prop_assert_eq!(&ja4[6..8], format!("{:02}", extensions.len()));
         }
     }
 
@@ -503,10 +504,12 @@ mod tests {
             let mut message = samples[dice.below(samples.len())].clone();
             dice.spoil(&mut message);
             let mut scratch = Scratch::default();
+            let mut room = [0; JA4_LEN];
             let stands = |name: &[u8]| message.windows(name.len()).any(|w| w == name);
             match client_hello(&message, HelloTransport::Tls, &mut scratch) {
                 Ok(hello) => {
-                    assert!(hello.ja4.len() == JA4_LEN || hello.ja4.is_empty());
+                    let ja4 = hello.ja4(&mut room).len();
+                    assert!(ja4 == JA4_LEN || ja4 == 0);
                     assert!(hello.server_name.is_none_or(stands));
                     assert_eq!(hello.server_name, partial_name(&message));
                     named += usize::from(hello.server_name.is_some());

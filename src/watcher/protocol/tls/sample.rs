@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::types::Direction::{Down, Up};
+use crate::watcher::protocol::ja4::JA4_LEN;
 use crate::watcher::protocol::{HelloTransport, Protocol};
 
 /// `ClientHello` of OpenSSL 3.0 for `chat.example`, offering h2 and http/1.1.
@@ -291,7 +292,9 @@ pub fn written(metadata: &Metadata<'_>) -> String {
     match metadata {
         Metadata::Hello(h) => {
             let mut line = h.server_name.map_or("-".into(), text);
-            let ja4 = h.ja4.get(..10).unwrap_or(h.ja4);
+            let mut room = [0; JA4_LEN];
+            let ja4 = h.ja4(&mut room);
+            let ja4 = ja4.get(..10).unwrap_or(ja4);
             write!(line, " {:04x} [{}] {ja4}", h.version, h.alpn).unwrap();
             let flags = [(h.ech.is_some(), " ech"), (h.esni, " esni"), (h.grease, " grease")];
             line.extend(flags.iter().filter(|f| f.0).map(|f| f.1));

@@ -1,4 +1,4 @@
-//! Wires the roles into one run: the only threads and channels.
+//! Files: reader, watchers and recorder as threads of one process.
 //!
 //! ```text
 //! reader ──blocks──▶ every watcher          (bounded: blocks go back when all are done)
@@ -10,6 +10,9 @@
 //! Which block a frame is in, which shard a flow is in and where an observation stands in the
 //! order are functions of the input. So is, therefore, everything that the recorder sees,
 //! whatever the number of watchers.
+//!
+//! One watcher needs none of that: one thread does each block from its file to its rows while the
+//! block is in the core's cache.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -21,11 +24,11 @@ use crate::observation::Batch;
 use crate::watcher::capture::{Fill, InputReport, Inputs};
 use crate::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Stitcher};
 use crate::watcher::flow::counters::FlowCounters;
-use crate::watcher::flow::{Flows, Limits};
+use crate::watcher::flow::{Flows, Limits, SHARDS};
 use crate::watcher::packet::{Block, Decoded, Frame};
 
 /// Watchers of one run at most: one a shard.
-pub const WATCHERS_MAX: usize = crate::watcher::flow::SHARDS;
+pub const WATCHERS_MAX: usize = SHARDS;
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
@@ -80,8 +83,11 @@ struct Job {
 /// What a watcher sends for a block.
 struct Sent {
     batch: Batch,
-    last: Option<Batch>,
-    job: Arc<Job>,
+    /// Set with the batch of a block. Behind the end of a world come the last words of each
+    /// shard, in parts.
+    job: Option<Arc<Job>>,
+    /// These were the last of a shard.
+    over: bool,
 }
 
 /// Fragments cross blocks, so they are put together in the order of blocks, whoever decodes.
@@ -117,8 +123,13 @@ impl InOrder {
 pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listener) -> Totals {
     let watchers = options.watchers.clamp(1, WATCHERS_MAX);
     let decoder = Decoder::new(options.decode.clone());
-    let in_order = InOrder::default();
     let mut totals = Totals::default();
+    let mut reader = Reader::new(inputs, &options.stop);
+    if watchers == 1 {
+        alone(reader, &decoder, options, listener, &mut totals);
+        return totals;
+    }
+    let in_order = InOrder::default();
     // Each watcher looks one round of blocks ahead; twice that keeps the reader busy as well.
     let blocks_max = 2 * watchers + 2;
     let (free_in, free_out) = bounded::<Job>(blocks_max);
@@ -140,8 +151,12 @@ pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listene
                 }),
             );
         }
-        let stop = &*options.stop;
-        scope.spawn(move || read(inputs, stop, &free_out, &to_watchers));
+        scope.spawn(move || {
+            while let Ok(mut job) = free_out.recv()
+                && reader.fill(&mut job)
+                && deal(job, &to_watchers)
+            {}
+        });
         record(&from_watchers, &free_in, listener, &mut totals);
         for handle in handles {
             if let Ok((counters, peak)) = handle.join() {
@@ -153,50 +168,113 @@ pub fn run_offline(inputs: Inputs, options: &Options, listener: &mut dyn Listene
     totals
 }
 
-/// The reader: fills blocks as they come back and deals each to every watcher.
-fn read(
-    mut inputs: Inputs,
-    stop: &AtomicBool,
-    free: &Receiver<Job>,
-    watchers: &[Sender<Arc<Job>>],
-) {
-    let mut last = Frame::default();
-    let mut index = 0;
-    let mut told = 0;
-    loop {
-        let Ok(mut job) = free.recv() else { return };
-        let stopped = stop.load(Ordering::Relaxed);
-        let fill = if stopped { Fill::End } else { inputs.fill(&mut job.block) };
-        job.read = inputs.progress();
-        let reports = inputs.reports();
+/// Fills one block after another, until a block says that the run is over.
+struct Reader<'s> {
+    inputs: Inputs,
+    stop: &'s AtomicBool,
+    last: Frame,
+    index: u64,
+    /// Inputs whose reports were handed on.
+    told: usize,
+    over: bool,
+}
+
+impl<'s> Reader<'s> {
+    fn new(inputs: Inputs, stop: &'s AtomicBool) -> Self {
+        Self { inputs, stop, last: Frame::default(), index: 0, told: 0, over: false }
+    }
+
+    /// Fills `job` with the next block, or with the end of a world; `false` behind the last one.
+    fn fill(&mut self, job: &mut Job) -> bool {
+        if self.over {
+            return false;
+        }
+        // What a stream gave counts; it ends by itself.
+        let stopped = self.stop.load(Ordering::Relaxed) && !self.inputs.streams();
+        let fill = if stopped { Fill::End } else { self.inputs.fill(&mut job.block) };
+        job.read = self.inputs.progress();
+        job.block.index = self.index;
+        self.index += 1;
+        let reports = self.inputs.reports();
         let ended = match fill {
             Fill::Frames => {
-                last = job.block.frames.last().copied().unwrap_or(last);
-                if !deal(job, &mut index, watchers) {
-                    return;
-                }
-                continue;
+                self.last = job.block.frames.last().copied().unwrap_or(self.last);
+                job.ends_world = false;
+                return true;
             }
             Fill::NewWorld { input } => usize::from(input),
             Fill::End => reports.len(),
         };
+        self.over = fill == Fill::End;
         // The end of a world is a block of its own, with an empty frame that says the time.
+        let last = self.last;
         job.block.clear();
         job.block.frames.push(Frame { captured: 0, wire: 0, time: last.now, ..last });
         job.block.now = last.now;
         job.ends_world = true;
-        job.reports = (told, reports.get(told..ended).unwrap_or_default().to_vec());
-        told = ended.max(told);
-        if !deal(job, &mut index, watchers) || fill == Fill::End {
-            return;
-        }
+        job.reports = (self.told, reports.get(self.told..ended).unwrap_or_default().to_vec());
+        self.told = ended.max(self.told);
+        true
     }
 }
 
-/// Gives a block its number and hands it to every watcher; `false` if nobody is there.
-fn deal(mut job: Job, index: &mut u64, watchers: &[Sender<Arc<Job>>]) -> bool {
-    job.block.index = *index;
-    *index += 1;
+/// The whole run on this thread.
+fn alone(
+    mut reader: Reader<'_>,
+    decoder: &Decoder,
+    options: &Options,
+    listener: &mut dyn Listener,
+    totals: &mut Totals,
+) {
+    let mut flows = Flows::new(0, 1, options.limits, options.decode.hash_seed);
+    let (mut job, mut decoded, mut stitcher) = <(Job, Decoded, Stitcher)>::default();
+    let mut frames = 0;
+    while reader.fill(&mut job) {
+        let block = &job.block;
+        let mut counters = DecodeCounters::default();
+        if job.ends_world {
+            stitcher.finish(&mut decoded, decoder, &mut counters);
+        } else {
+            decoder.block(block, &mut decoded, &mut counters);
+            stitcher.stitch(block, &mut decoded, decoder, &mut counters);
+        }
+        let batch = flows.block(block, &decoded);
+        totals.flow_bytes_peak = totals.flow_bytes_peak.max(flows.bytes());
+        tell(listener, totals, &mut frames, (&job, counters), &[batch]);
+        if job.ends_world {
+            for shard in 0..SHARDS {
+                let mut over = false;
+                while !over {
+                    let batch;
+                    (batch, over) = flows.finish(shard, block);
+                    listener.block(&[batch], &[]);
+                }
+            }
+            listener.world(job.reports.0, &job.reports.1);
+        }
+        listener.progress(job.read.0, job.read.1, frames);
+    }
+    totals.flow.add(&flows.counters);
+}
+
+/// Tells what was seen of one block.
+fn tell(
+    listener: &mut dyn Listener,
+    totals: &mut Totals,
+    frames: &mut u64,
+    (job, counters): (&Job, DecodeCounters),
+    batches: &[Batch],
+) {
+    totals.blocks += 1;
+    if !job.ends_world {
+        *frames += job.block.frames.len() as u64;
+    }
+    let input = job.block.frames.first().map_or(0, |f| f.input);
+    listener.block(batches, &[(input, counters)]);
+}
+
+/// Hands a block to every watcher; `false` if nobody is there.
+fn deal(job: Job, watchers: &[Sender<Arc<Job>>]) -> bool {
     let job = Arc::new(job);
     let Some((last, others)) = watchers.split_last() else { return false };
     // The last one gets this handle itself, so that only watchers hold the block from here on
@@ -229,10 +307,19 @@ fn watch(
         let (decoded, _) = job.decoded.wait();
         let batch = flows.block(&job.block, decoded);
         peak = peak.max(flows.bytes());
-        let input = job.block.frames.first().map_or(0, |f| f.input);
-        let end = |flows: &mut Flows| flows.finish(job.block.index, job.block.now);
-        let last = job.ends_world.then(|| Batch { input, ..end(&mut flows) });
-        if sent.send(Sent { batch, last, job }).is_err() {
+        let ends_world = job.ends_world;
+        let mut going = sent.send(Sent { batch, job: Some(job.clone()), over: false }).is_ok();
+        let mut shards = (me..SHARDS).step_by(of).filter(|_| ends_world);
+        while going && let Some(shard) = shards.next() {
+            let mut over = false;
+            while going && !over {
+                let batch;
+                (batch, over) = flows.finish(shard, &job.block);
+                going = sent.send(Sent { batch, job: None, over }).is_ok();
+            }
+        }
+        drop(job);
+        if !going {
             break;
         }
     }
@@ -259,26 +346,26 @@ fn record(
 ) {
     let mut frames = 0;
     loop {
-        let mut batches = Vec::with_capacity(watchers.len());
-        let mut lasts = Vec::new();
+        // Every watcher's handle but one is let go here, so that the job can be taken apart.
         let mut job = None;
-        for watcher in watchers {
-            let Ok(sent) = watcher.recv() else { return };
-            batches.push(sent.batch);
-            lasts.extend(sent.last);
-            job = Some(sent.job);
-        }
+        let batch = |watcher: &Receiver<Sent>| {
+            let sent = watcher.recv().ok()?;
+            job = sent.job;
+            Some(sent.batch)
+        };
+        let Some(batches) = watchers.iter().map(batch).collect::<Option<Vec<_>>>() else { return };
         let Some(job) = job else { return };
-        totals.blocks += 1;
-        if !job.ends_world {
-            frames += job.block.frames.len() as u64;
-        }
-        let input = job.block.frames.first().map_or(0, |f| f.input);
-        let counters: Vec<_> =
-            job.decoded.get().map(|(_, c)| (input, c.clone())).into_iter().collect();
-        listener.block(&batches, &counters);
+        let counters = job.decoded.get().map(|(_, c)| c.clone()).unwrap_or_default();
+        tell(listener, totals, &mut frames, (&job, counters), &batches);
         if job.ends_world {
-            listener.block(&lasts, &[]);
+            for watcher in watchers.iter().cycle().take(SHARDS) {
+                let mut over = false;
+                while !over {
+                    let Ok(sent) = watcher.recv() else { return };
+                    listener.block(&[sent.batch], &[]);
+                    over = sent.over;
+                }
+            }
             listener.world(job.reports.0, &job.reports.1);
         }
         listener.progress(job.read.0, job.read.1, frames);
