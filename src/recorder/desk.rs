@@ -674,7 +674,7 @@ impl Desk {
                     let (hit, kind) = (Arc::new(hit), EvidenceKind::QuicCid);
                     self.count(o, delta, hit, name, kind, false, last);
                 }
-                None => self.unmatched(o, delta, &name, last),
+                None => self.unmatched(o, delta, (&name, &Cell::default()), last),
             }
             if last {
                 self.world.moved.remove(&o.flow.id);

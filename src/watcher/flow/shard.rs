@@ -623,7 +623,7 @@ impl Rest {
         };
         let Some((protocol, speaker)) = found else {
             hot.set_tunnel(tunnel_number(packet, payload));
-            let first = hot.packets == [0, 0] && !hot.has(flag::REPORTED);
+            let first = hot.quiet() && !hot.has(flag::REPORTED);
             if packet.key.protocol == UDP
                 && port == QUIC_PORT
                 && first
