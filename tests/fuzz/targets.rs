@@ -19,7 +19,7 @@ use shadowtap::watcher::capture::{Format, Stop, Walker, recognise};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Exclude, Stitcher};
 use shadowtap::watcher::flow::texts::Texts;
 use shadowtap::watcher::flow::{Flows, Limits, SHARDS};
-use shadowtap::watcher::packet::{Block, Decoded, FlowKey, Fragment, Frame, Packet, tcp_flags};
+use shadowtap::watcher::packet::{Block, Chunk, Decoded, FlowKey, Fragment, Frame, Packet, tcp_flags};
 use shadowtap::watcher::protocol::parser::{self, Parser};
 use shadowtap::watcher::protocol::{
     Metadata, Protocol, Then, dhcp, dns, kerberos, local, ntlm, quic, tls,
@@ -180,7 +180,7 @@ fn block_of(frames: &[&[u8]], link: u16) -> Block {
         block.now = time;
         chunk.extend_from_slice(bytes);
     }
-    block.chunks.push(Arc::new(chunk));
+    block.chunks.push(Chunk::Read(Arc::new(chunk)));
     block
 }
 
@@ -401,7 +401,7 @@ fn tcp_stream(bytes: &[u8]) {
     let streams = dice.0.split_at(border);
     let ends = [([10; 16], 40_000), ([9; 16], port)];
     let (mut block, mut decoded) = (Block::default(), Decoded::default());
-    block.chunks.push(Arc::new([streams.0, streams.1].concat()));
+    block.chunks.push(Chunk::Read(Arc::new([streams.0, streams.1].concat())));
     let mut add = |up: bool, at: usize, len: usize, flags: u8| {
         let (from, to) = if up { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
         let (key, from_hi) = FlowKey::new(shadowtap::types::Realm::default(), 6, from, to, true);
