@@ -113,6 +113,7 @@ mod tests {
             addr: [192, 0, 2, last].into(),
             mac: Some(MacAddr([2, 0, 0, 0, 0, mac])),
             host_name: host.map(Text::from),
+            who: crate::recorder::identity::Person::Unknown,
         };
         for (actor, expected) in [
             (actor(1, 1, None), Some("All")),

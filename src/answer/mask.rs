@@ -104,6 +104,7 @@ mod tests {
             addr: [192, 0, 2, 9].into(),
             mac: None,
             host_name: Some(Text::from("Gpu-4")),
+            who: crate::recorder::identity::Person::Unknown,
         };
         let masked = Mask::new(Names::Masked, [&actor].into_iter());
         let shown = Mask::new(Names::Shown, [&actor].into_iter());

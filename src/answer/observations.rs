@@ -18,7 +18,7 @@ use crate::observation::{Fact, FlowState, Hello, Http, Observation, TextId};
 use crate::recorder::hits::Texts;
 use crate::recorder::identity::subject::address_text;
 use crate::recorder::identity::{Kind, Veil};
-use crate::recorder::signature::Network;
+use crate::recorder::signature::{Catalogue, Network};
 use crate::recorder::signature::network::HiderKind;
 use crate::recorder::store::rows::mac_text;
 use crate::types::MacAddr;
@@ -60,6 +60,8 @@ pub struct Observations<W> {
     of_input: u16,
     failed: Option<io::Error>,
     veil: Veil,
+    /// Names of services, which are nobody's.
+    catalogue: Option<Arc<Catalogue>>,
 }
 
 impl<W: Write> Observations<W> {
@@ -73,14 +75,16 @@ impl<W: Write> Observations<W> {
             of_input: 0,
             failed: None,
             veil: Veil::clear(),
+            catalogue: None,
         }
     }
 
     /// The same under a veil: addresses and names of devices and people become pseudonyms, and so
     /// does every host that the catalogue does not know, since it may be somebody's.
     #[must_use]
-    pub fn under(mut self, veil: Veil) -> Self {
+    pub fn under(mut self, veil: Veil, catalogue: Arc<Catalogue>) -> Self {
         self.veil = veil;
+        self.catalogue = Some(catalogue);
         self
     }
 
@@ -248,8 +252,10 @@ impl<W: Write> Observations<W> {
     /// A host: as it is if the world knows it, else it may be somebody's.
     fn host(&self, name: TextId, texts: &Texts) -> String {
         let text = texts.str(name);
-        let known = texts.hit(name).is_some() || self.network.by_name(text).is_some();
-        if known { text.to_owned() } else { self.name(Kind::Name, text) }
+        let catalogue = self.catalogue.as_deref().filter(|_| !self.veil.is_clear());
+        let said = catalogue.and_then(|c| texts.name(name, c, &self.network)).map(|n| n.said);
+        let known = said.is_some_and(|said| said.hit.is_some() || said.hider.is_some());
+        if known || self.veil.is_clear() { text.to_owned() } else { self.name(Kind::Name, text) }
     }
 
     fn line(&mut self, input: u16, kind: &str, ends: &(String, String, u16), value: &str) {

@@ -363,6 +363,7 @@ fn told_otherwise(
         addr: std::net::Ipv4Addr::UNSPECIFIED.into(),
         mac: None,
         host_name: None,
+        who: crate::recorder::identity::Person::Unknown,
     };
     let asked = Asked {
         service: &service.id,

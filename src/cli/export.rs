@@ -257,6 +257,7 @@ fn for_everybody(policy: &Policy, catalogue: &Catalogue, id: &str, at: Timestamp
         addr: std::net::Ipv4Addr::UNSPECIFIED.into(),
         mac: None,
         host_name: None,
+        who: crate::recorder::identity::Person::Unknown,
     });
     let at_s = at.seconds();
     let all = spans(policy, catalogue, &nobody, id);

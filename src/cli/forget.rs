@@ -59,7 +59,7 @@ pub fn run(args: &ForgetArgs) -> anyhow::Result<u8> {
     if !path.exists() {
         return Err(Problem::usage(format!("{} is not there", path.display())).into());
     }
-    let mut store = Store::open(&path, config.store_options())?;
+    let mut store = Store::open(&path, config.store_options(true, false))?;
     let about = audit::digest(&args.what.to_lowercase());
     let entry = Entry {
         action: "forget",

@@ -425,12 +425,13 @@ impl Scan {
             eprintln!("shadowtap: the store of before lies at {}", aside.display());
         }
         let (network, known) = (rulebook.network.clone(), rulebook.known.clone());
+        let catalogue = rulebook.catalogue.clone();
         let mut desk = Desk::new(rulebook);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         let observations = match &args.observations {
             Some(path) => {
                 let veil = config.veil.clone();
-                Some(Observations::new(writer(path)?, names, network).under(veil))
+                Some(Observations::new(writer(path)?, names, network).under(veil, catalogue))
             }
             None => None,
         };

@@ -74,7 +74,7 @@ impl Reader {
         hours
     }
 
-    fn text(&self, key: &str) -> String {
+    pub(super) fn text(&self, key: &str) -> String {
         match self.setting(key).map(|s| &s.value) {
             Some(Value::Text(text)) => text.clone(),
             _ => String::new(),

@@ -553,13 +553,6 @@ impl Reader {
         }
     }
 
-    fn text(&self, key: &str) -> String {
-        match self.setting(key).map(|s| &s.value) {
-            Some(Value::Text(text)) => text.clone(),
-            _ => String::new(),
-        }
-    }
-
     /// Paths, each relative to the file that says so.
     fn paths(&mut self, key: &str) -> Vec<PathBuf> {
         let mut paths = Vec::new();

@@ -304,7 +304,7 @@ impl Desk {
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
-                let hit = self.known(texts, *name).and_then(|n| n.said.hit.as_deref());
+                let hit = self.known(texts, *name).and_then(|n| n.said.hit.as_ref());
                 if let Some(hit) = hit {
                     self.looked_up(o, hit);
                 }

@@ -82,6 +82,7 @@ pub fn device(n: u64) -> Arc<Actor> {
         addr: [10, a.wrapping_add(1), b, c].into(),
         mac: Some(MacAddr([2, 0, 0, a, b, c])),
         host_name: (n % 9 != 0).then(|| Text::from(format!("{name}-laptop-{n}"))),
+        who: shadowtap::recorder::identity::Person::Unknown,
     })
 }
 
@@ -244,6 +245,7 @@ pub fn put(
             client_evidence: "made".into(),
         }],
         evidence_more: 0,
+        people: Vec::new(),
     });
 }
 

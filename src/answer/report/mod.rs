@@ -444,7 +444,7 @@ impl Facts<'_> {
             Some(policy) => {
                 let used = self.tally.services(|_| true);
                 let tenants = with_tenants(policy);
-                for service in used.iter().filter(|s| tenants.contains(&**s)) {
+                for service in used.iter().filter(|s| tenants.contains::<str>(s)) {
                     notes.push(format!(
                         "{} has rules for single tenants; stored rows do not hold the tenant, so the rule for the whole \
                          service speaks here",
