@@ -414,7 +414,8 @@ impl FlowState {
 /// of its watcher. Every batch is sorted, so the next one is the first of some batch; equal orders
 /// are of one shard, so of one batch, where they follow one another.
 pub fn merged(batches: &[Batch]) -> impl Iterator<Item = (usize, &Observation)> {
-    let mut heads: Vec<_> = batches.iter().map(|b| (b.watcher, b.observations.as_slice())).collect();
+    let mut heads: Vec<_> =
+        batches.iter().map(|b| (b.watcher, b.observations.as_slice())).collect();
     std::iter::from_fn(move || {
         let (watcher, rest) = match heads.as_mut_slice() {
             [alone] => alone,

@@ -195,10 +195,8 @@ fn hear(capture: &[u8], watchers: usize, flows_max: usize) -> (Heard, u64) {
     let path = dir.path().join("flow.pcap");
     fs::write(&path, capture).expect("a small file");
     let inputs = Inputs::open(&[path], &Options::default()).expect("one input");
-    let mut heard = Heard {
-        texts: (0..watchers).map(|_| Texts::default()).collect(),
-        ..Heard::default()
-    };
+    let mut heard =
+        Heard { texts: (0..watchers).map(|_| Texts::default()).collect(), ..Heard::default() };
     let options = sensor::Options {
         watchers,
         decode: DecodeOptions { hash_seed: 1, ..DecodeOptions::default() },

@@ -352,7 +352,8 @@ impl Aggregate {
 
     /// Asks for the row of a name, which is needed soon.
     pub fn prefetch(&self, place: Place) {
-        if place.run == self.run && place.input == self.input
+        if place.run == self.run
+            && place.input == self.input
             && let Some(destination) = self.growing.destinations.get(place.index as usize)
         {
             prefetch(destination);
@@ -372,7 +373,8 @@ impl Aggregate {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let known = place.get();
         let here = (known.run, known.day, known.input) == (self.run, day, input);
-        let destination = if here { Some(known.index) } else { self.place(input, day, name, place) };
+        let destination =
+            if here { Some(known.index) } else { self.place(input, day, name, place) };
         let growing = self.input(input);
         let destination = match destination {
             Some(index) => growing.destinations.get_mut(index as usize),

@@ -29,8 +29,8 @@ use crate::observation::{
 };
 use crate::types::{Realm, Timestamp};
 use crate::watcher::protocol::grammar::Api;
-use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource};
 use crate::watcher::protocol::tunnel::Tunnel;
+use crate::watcher::protocol::{AccountSource, HelloTransport, HostSource};
 
 /// Flows with API signs but no service, remembered to count their bytes.
 const CANDIDATES_OPEN_MAX: usize = 100_000;

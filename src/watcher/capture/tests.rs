@@ -512,7 +512,8 @@ fn time_and_filter_select_frames() {
         ("filter", None, None, Some("udp port 53"), 5, 0),
         ("filter and time", at(1001), at(1004), Some("udp port 53"), 1, 0),
     ] {
-        let options = Options { since, until, filter: filter.map(Into::into), ..Options::default() };
+        let options =
+            Options { since, until, filter: filter.map(Into::into), ..Options::default() };
         let run = read_with(&paths, &options);
         let count = |input| run.seen.iter().filter(|s| s.0 == input).count();
         assert_eq!((count(0), count(1)), (one, two), "{name}");

@@ -318,7 +318,8 @@ impl Rest {
             if packet.key.protocol == TCP {
                 self.again(slot, arrival, out);
             }
-        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload()) {
+        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload())
+        {
             self.other_hello(slot, arrival, Beside::Behind, out);
         }
         let hot = &mut slot.hot;
@@ -753,8 +754,7 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (sender, number) =
-            (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame(hot.last_frame));
+        let (sender, number) = (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame(hot.last_frame));
         let [_, now] = hot.span();
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();

@@ -100,18 +100,8 @@ pub fn ja4<'t>(offer: &Offer<'_>, text: &'t mut [u8; JA4_LEN]) -> &'t str {
     let [c1, c2] = two_digits(ciphers.len());
     let [e1, e2] = two_digits(extensions.len());
     let [a1, a2] = alpn(offer.alpn);
-    let head = [
-        carrier(offer.transport),
-        v1,
-        v2,
-        if named { b'd' } else { b'i' },
-        c1,
-        c2,
-        e1,
-        e2,
-        a1,
-        a2,
-    ];
+    let head =
+        [carrier(offer.transport), v1, v2, if named { b'd' } else { b'i' }, c1, c2, e1, e2, a1, a2];
     let suites = hash(ciphers.iter().copied(), std::iter::empty());
     let rest = if hashed().next().is_some() { hash(hashed(), signatures) } else { NO_HASH };
 
@@ -260,11 +250,7 @@ mod tests {
     }
 
     /// Fingerprint and key.
-    fn told(
-        ciphers: &[u16],
-        extensions: &[u16],
-        signatures: &[u16],
-    ) -> (String, Option<Vec<u8>>) {
+    fn told(ciphers: &[u16], extensions: &[u16], signatures: &[u16]) -> (String, Option<Vec<u8>>) {
         let extension = |kind: &u16| [kind.to_be_bytes(), [0, 1]].concat().into_iter().chain([7]);
         let offer = Offer {
             transport: HelloTransport::Tls,

@@ -358,7 +358,12 @@ mod tests {
                     Metadata::Hello(hello) => {
                         let name = String::from_utf8_lossy(hello.server_name.unwrap_or(b"-"));
                         assert_eq!(hello.transport, HelloTransport::Quic);
-                        format!("{name} {} {:04x} {}", hello.alpn, hello.version, hello.ja4(&mut [0; 36]).len())
+                        format!(
+                            "{name} {} {:04x} {}",
+                            hello.alpn,
+                            hello.version,
+                            hello.ja4(&mut [0; 36]).len()
+                        )
                     }
                     Metadata::ServerHello { version } => format!("server {version:04x}"),
                     Metadata::Anomaly(what) => what.to_owned(),

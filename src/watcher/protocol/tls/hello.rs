@@ -302,10 +302,10 @@ mod tests {
 
     use super::super::RECORD_HEADER;
     use super::super::sample::{self, *};
-    use sample::Offer;
     use super::*;
     use crate::watcher::protocol::Metadata;
     use crate::watcher::protocol::ja4::JA4_LEN;
+    use sample::Offer;
 
     fn read(message: &[u8], transport: HelloTransport) -> String {
         match client_hello(message, transport, &mut Scratch::default()) {
