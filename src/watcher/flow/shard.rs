@@ -827,8 +827,7 @@ impl Rest {
     fn last_words<K: Key>(&mut self, key: &K, hot: &mut Hot, out: &mut Outlet<'_>) {
         let Some(cold) = self.cold.get(hot.cold) else { return };
         let Some(mut work) = cold.work.take() else { return };
-        let (sender, number) =
-            (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame(hot.last_frame));
+        let (sender, number) = (Sender { mac: cold.mac, ttl: 0 }, cold.last_frame(hot.last_frame));
         let [_, now] = hot.span();
         self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
         let waits = work.waits();
