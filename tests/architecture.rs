@@ -85,7 +85,8 @@ fn what_is_absent_is_absent() {
         ("threads and channels", &["thread::spawn", "thread::scope", "bounded::<"], &["sensor/"]),
         ("libpcap", &["pcap::"], &["watcher/capture/"]),
         ("unsafe code", &["unsafe {"], &["watcher/capture/", "prefetch.rs"]),
-        ("a wall clock", &["SystemTime::now", "Timestamp::now"], &[]),
+        // Signatures of web hooks and test messages carry the time at which they are sent.
+        ("a wall clock", &["SystemTime::now", "Timestamp::now"], &["courier/", "cli/sinks.rs"]),
     ];
     let mut wrong = Vec::new();
     for (name, text) in sources() {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shadowtap::courier::{self, Delivering, Sink, Undelivered, sinks::file::Lines};
-use shadowtap::recorder::alert::Event;
+use shadowtap::recorder::alert::{Event, Rules};
 use shadowtap::recorder::identity::Person;
 use shadowtap::recorder::store::rows::{
     Actor, CANDIDATES_MAX, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX,
@@ -194,8 +194,13 @@ fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRo
     }
 }
 
+/// Alerts for findings alone: candidates have tests of their own.
+fn options() -> Options {
+    Options { rules: Rules { candidate: false, ..Rules::default() }, ..Options::default() }
+}
+
 fn memory() -> Store {
-    Store::open_memory(Options::default()).unwrap()
+    Store::open_memory(options()).unwrap()
 }
 
 fn summary(store: &Store) -> Summary {
@@ -689,7 +694,7 @@ fn json_lines_mend_a_torn_line_and_nothing_else() {
 // ---- the file ---------------------------------------------------------------------------------
 
 fn open(path: &Path) -> Store {
-    Store::open(path, Options::default()).unwrap()
+    Store::open(path, options()).unwrap()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -706,7 +711,7 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
     let link = dir.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for other in [&path, &link] {
-        match Store::open(other, Options::default()) {
+        match Store::open(other, options()) {
             Err(Error::Locked { pid, .. }) => assert_eq!(pid, std::process::id().to_string()),
             other => panic!("{other:?}"),
         }
@@ -737,17 +742,17 @@ fn what_is_no_store_is_left_alone() {
     drop(conn);
     for path in [&notes, &other] {
         let before = std::fs::read(path).unwrap();
-        let refused = Store::open(path, Options::default());
+        let refused = Store::open(path, options());
         assert!(matches!(refused, Err(Error::NotAStore { .. })), "{refused:?}");
         assert!(matches!(Answers::open(path), Err(Error::NotAStore { .. })));
         assert_eq!(std::fs::read(path).unwrap(), before);
         assert!(!beside(path, ".lock").exists(), "no lock file marks it as ours");
-        let refused = Store::open(path, Options::default());
+        let refused = Store::open(path, options());
         assert!(matches!(refused, Err(Error::NotAStore { .. })), "{refused:?}");
         assert_eq!(std::fs::read(path).unwrap(), before);
     }
     assert!(matches!(Answers::open(&dir.path().join("none")), Err(Error::File { .. })));
-    assert!(Store::open(&dir.path().join("no/such/folder"), Options::default()).is_err());
+    assert!(Store::open(&dir.path().join("no/such/folder"), options()).is_err());
 }
 
 #[test]
@@ -759,7 +764,7 @@ fn a_newer_store_is_refused_as_it_is() {
     conn.pragma_update(None, "user_version", schema::known() + 1).unwrap();
     drop(conn);
     let before = std::fs::read(&path).unwrap();
-    let refused = Store::open(&path, Options::default()).unwrap_err();
+    let refused = Store::open(&path, options()).unwrap_err();
     assert!(refused.to_string().contains("newer program"), "{refused}");
     assert!(matches!(Answers::open(&path), Err(Error::Newer { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), before);
@@ -783,7 +788,7 @@ fn a_migration_keeps_a_copy_that_opens() {
     assert_eq!(kept, beside(&path, &format!(".backup-v{}", schema::known())));
     assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(all_answers(&open(&kept)), expected);
-    assert!(matches!(Store::open(&path, Options::default()), Err(Error::Newer { .. })));
+    assert!(matches!(Store::open(&path, options()), Err(Error::Newer { .. })));
 }
 
 #[test]
@@ -819,7 +824,7 @@ fn a_damaged_store_is_noticed_moved_aside_and_replaced() {
         let path = dir.path().join(format!("{seed}.db"));
         std::fs::write(beside(&path, ".lock"), "1\n").unwrap();
         std::fs::write(&path, &bytes).unwrap();
-        let mut store = match Store::open(&path, Options::default()) {
+        let mut store = match Store::open(&path, options()) {
             Ok(store) => store,
             Err(Error::Newer { .. }) => {
                 refused += 1;
@@ -921,7 +926,7 @@ fn a_clock_that_jumps_costs_a_tenth() {
 fn the_store_keeps_to_its_size_and_says_what_that_cost() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    let options = Options { size_max_bytes: 1 << 20, ..Options::default() };
+    let options = Options { size_max_bytes: 1 << 20, ..options() };
     let mut store = Store::open(&path, options).unwrap();
     for n in 0..60_u64 {
         let at = MONDAY + n * HOUR;
@@ -945,11 +950,11 @@ fn the_store_keeps_to_its_size_and_says_what_that_cost() {
 fn a_full_store_refuses_a_batch_whole_and_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    let options = Options { size_max_bytes: 400 << 10, ..Options::default() };
+    let options = Options { size_max_bytes: 400 << 10, ..options() };
     let mut store = Store::open(&path, options.clone()).unwrap();
     fill_until_refused(&mut store);
     drop(store);
-    let mut store = Store::open(&path, Options::default()).unwrap();
+    let mut store = Store::open(&path, options()).unwrap();
     let (input, rows) = big_input(u32::MAX);
     store.commit_input(&input, &rows).unwrap();
 }
@@ -1075,7 +1080,7 @@ fn nothing_is_lost_or_doubled_by_fifty_kills() {
         while commits < wanted {
             commits += note(&lines.next().expect("the child ended by itself").unwrap());
         }
-        match Store::open(&path, Options::default()) {
+        match Store::open(&path, options()) {
             Err(Error::Locked { pid, .. }) => assert_eq!(pid, process.id().to_string()),
             other => panic!("{other:?}"),
         }

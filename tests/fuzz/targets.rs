@@ -19,7 +19,9 @@ use shadowtap::watcher::capture::{Format, Stop, Walker, recognise};
 use shadowtap::watcher::decode::{DecodeCounters, DecodeOptions, Decoder, Exclude, Stitcher};
 use shadowtap::watcher::flow::texts::Texts;
 use shadowtap::watcher::flow::{Flows, Limits, SHARDS};
-use shadowtap::watcher::packet::{Block, Chunk, Decoded, FlowKey, Fragment, Frame, Packet, tcp_flags};
+use shadowtap::watcher::packet::{
+    Block, Chunk, Decoded, FlowKey, Fragment, Frame, Packet, tcp_flags,
+};
 use shadowtap::watcher::protocol::parser::{self, Parser};
 use shadowtap::watcher::protocol::{
     Metadata, Protocol, Then, dhcp, dns, kerberos, local, ntlm, quic, tls,

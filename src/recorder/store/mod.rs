@@ -11,8 +11,8 @@ mod attribute;
 mod decisions;
 mod error;
 mod file;
-mod ledger;
 mod identity;
+mod ledger;
 mod outbox;
 mod queries;
 mod retention;
@@ -24,8 +24,8 @@ mod write;
 
 pub use decisions::{Decision, decide};
 pub use error::Error;
-pub use ledger::{Ask, Hunted};
 pub use identity::{DeviceLine, Forgotten, UserLine};
+pub use ledger::{Ask, Hunted};
 pub use outbox::{DEAD_LETTERS_MAX, DeadLetter, Outbox, OutboxRow, SinkState};
 pub use queries::{
     Answers, CandidateLine, CoverageLine, Group, HiddenLine, Judged, Revision, Scope, SeenBy,

@@ -9,9 +9,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::recorder::ledger::LedgerDay;
 use crate::recorder::identity::subject::{address_text, is_pseudonym};
 use crate::recorder::identity::{Many, Person, Source, Subject};
+use crate::recorder::ledger::LedgerDay;
 use crate::recorder::words::{ClientClass, Disposition, EvidenceKind, Level, Role};
 use crate::types::{Endpoint, MacAddr, Realm, Timestamp};
 
