@@ -37,7 +37,8 @@ fmt:
 	cargo fmt --check
 
 lint:
-	cargo clippy --all-targets --locked --quiet -- -D warnings
+	# The walls of src/lib.rs are errors; matters of taste are told.
+	cargo clippy --all-targets --locked --quiet
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet

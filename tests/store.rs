@@ -179,6 +179,7 @@ fn candidate(host: &str, grammars: &str, bytes_up: u64) -> Candidate {
 fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRows {
     let who = actor(n);
     InputRows {
+        ledger: Vec::new(),
         hidden: Vec::new(),
         usage: vec![usage(&who, service, at, bytes_up)],
         sessions: vec![span(&who, service, at, at + S)],
@@ -195,12 +196,12 @@ fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRo
 }
 
 /// Alerts for findings alone: candidates have tests of their own.
-fn options() -> Options {
+fn plain() -> Options {
     Options { rules: Rules { candidate: false, ..Rules::default() }, ..Options::default() }
 }
 
 fn memory() -> Store {
-    Store::open_memory(options()).unwrap()
+    Store::open_memory(plain()).unwrap()
 }
 
 fn summary(store: &Store) -> Summary {
@@ -694,7 +695,7 @@ fn json_lines_mend_a_torn_line_and_nothing_else() {
 // ---- the file ---------------------------------------------------------------------------------
 
 fn open(path: &Path) -> Store {
-    Store::open(path, options()).unwrap()
+    Store::open(path, plain()).unwrap()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -711,7 +712,7 @@ fn a_second_writer_is_refused_and_a_reader_is_not() {
     let link = dir.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for other in [&path, &link] {
-        match Store::open(other, options()) {
+        match Store::open(other, plain()) {
             Err(Error::Locked { pid, .. }) => assert_eq!(pid, std::process::id().to_string()),
             other => panic!("{other:?}"),
         }
@@ -742,17 +743,17 @@ fn what_is_no_store_is_left_alone() {
     drop(conn);
     for path in [&notes, &other] {
         let before = std::fs::read(path).unwrap();
-        let refused = Store::open(path, options());
+        let refused = Store::open(path, plain());
         assert!(matches!(refused, Err(Error::NotAStore { .. })), "{refused:?}");
         assert!(matches!(Answers::open(path), Err(Error::NotAStore { .. })));
         assert_eq!(std::fs::read(path).unwrap(), before);
         assert!(!beside(path, ".lock").exists(), "no lock file marks it as ours");
-        let refused = Store::open(path, options());
+        let refused = Store::open(path, plain());
         assert!(matches!(refused, Err(Error::NotAStore { .. })), "{refused:?}");
         assert_eq!(std::fs::read(path).unwrap(), before);
     }
     assert!(matches!(Answers::open(&dir.path().join("none")), Err(Error::File { .. })));
-    assert!(Store::open(&dir.path().join("no/such/folder"), options()).is_err());
+    assert!(Store::open(&dir.path().join("no/such/folder"), plain()).is_err());
 }
 
 #[test]
@@ -764,7 +765,7 @@ fn a_newer_store_is_refused_as_it_is() {
     conn.pragma_update(None, "user_version", schema::known() + 1).unwrap();
     drop(conn);
     let before = std::fs::read(&path).unwrap();
-    let refused = Store::open(&path, options()).unwrap_err();
+    let refused = Store::open(&path, plain()).unwrap_err();
     assert!(refused.to_string().contains("newer program"), "{refused}");
     assert!(matches!(Answers::open(&path), Err(Error::Newer { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), before);
@@ -788,7 +789,7 @@ fn a_migration_keeps_a_copy_that_opens() {
     assert_eq!(kept, beside(&path, &format!(".backup-v{}", schema::known())));
     assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(all_answers(&open(&kept)), expected);
-    assert!(matches!(Store::open(&path, options()), Err(Error::Newer { .. })));
+    assert!(matches!(Store::open(&path, plain()), Err(Error::Newer { .. })));
 }
 
 #[test]
@@ -824,7 +825,7 @@ fn a_damaged_store_is_noticed_moved_aside_and_replaced() {
         let path = dir.path().join(format!("{seed}.db"));
         std::fs::write(beside(&path, ".lock"), "1\n").unwrap();
         std::fs::write(&path, &bytes).unwrap();
-        let mut store = match Store::open(&path, options()) {
+        let mut store = match Store::open(&path, plain()) {
             Ok(store) => store,
             Err(Error::Newer { .. }) => {
                 refused += 1;
@@ -926,7 +927,7 @@ fn a_clock_that_jumps_costs_a_tenth() {
 fn the_store_keeps_to_its_size_and_says_what_that_cost() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    let options = Options { size_max_bytes: 1 << 20, ..options() };
+    let options = Options { size_max_bytes: 1 << 20, ..plain() };
     let mut store = Store::open(&path, options).unwrap();
     for n in 0..60_u64 {
         let at = MONDAY + n * HOUR;
@@ -950,11 +951,11 @@ fn the_store_keeps_to_its_size_and_says_what_that_cost() {
 fn a_full_store_refuses_a_batch_whole_and_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
-    let options = Options { size_max_bytes: 400 << 10, ..options() };
+    let options = Options { size_max_bytes: 400 << 10, ..plain() };
     let mut store = Store::open(&path, options.clone()).unwrap();
     fill_until_refused(&mut store);
     drop(store);
-    let mut store = Store::open(&path, options()).unwrap();
+    let mut store = Store::open(&path, plain()).unwrap();
     let (input, rows) = big_input(u32::MAX);
     store.commit_input(&input, &rows).unwrap();
 }
@@ -1080,7 +1081,7 @@ fn nothing_is_lost_or_doubled_by_fifty_kills() {
         while commits < wanted {
             commits += note(&lines.next().expect("the child ended by itself").unwrap());
         }
-        match Store::open(&path, options()) {
+        match Store::open(&path, plain()) {
             Err(Error::Locked { pid, .. }) => assert_eq!(pid, process.id().to_string()),
             other => panic!("{other:?}"),
         }
