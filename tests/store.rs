@@ -197,7 +197,10 @@ fn hour_rows(key: &str, n: u8, service: &str, at: u64, bytes_up: u64) -> InputRo
 
 /// Alerts for findings alone: candidates have tests of their own.
 fn plain() -> Options {
-    Options { rules: Rules { candidate: false, ..Rules::default() }, ..Options::default() }
+    Options {
+        rules: Rules { candidate: false, upload_baseline: None, ..Rules::default() },
+        ..Options::default()
+    }
 }
 
 fn memory() -> Store {

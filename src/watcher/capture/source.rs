@@ -130,7 +130,11 @@ impl Read for Stream {
             Stream::Plain(raw) => raw.read(buf),
             Stream::Gzip(gzip) => gzip.read(buf),
             Stream::Zstd(zstd) => zstd.read(buf),
-            Stream::Lz4(lz4) => lz4.read(buf),
+            // It stops behind each frame of several, and goes on when asked again.
+            Stream::Lz4(lz4) => match lz4.read(buf)? {
+                0 => lz4.read(buf),
+                n => Ok(n),
+            },
             Stream::Xz(xz) => xz.read(buf),
         }
     }

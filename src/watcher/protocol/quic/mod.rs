@@ -367,6 +367,10 @@ mod tests {
         let (mut quic, mut said, mut then) = (Quic::new(), Vec::new(), Then::Need(1));
         for (from, datagram) in datagrams {
             then = quic.datagram(from, datagram.as_ref(), &mut |metadata| {
+                // Ids are told beside, for flows that move; other tests look at them.
+                if matches!(metadata, Metadata::QuicServerId(_)) {
+                    return;
+                }
                 said.push(match metadata {
                     Metadata::Hello(hello) => {
                         let name = String::from_utf8_lossy(hello.server_name.unwrap_or(b"-"));
