@@ -41,7 +41,7 @@ lint:
 	cargo clippy --all-targets --locked --quiet
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps --locked --quiet
 
 unit:
 	cargo test --locked --quiet

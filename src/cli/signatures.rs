@@ -108,7 +108,7 @@ pub struct InstallArgs {
     /// What to install, and whom to trust.
     #[command(flatten)]
     pub trust: VerifyArgs,
-    /// The folder that [signatures] dir names.
+    /// The folder that `[signatures] dir` names.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
 }
