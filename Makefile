@@ -47,7 +47,7 @@ unit:
 	cargo test --locked --quiet
 
 tested: deps
-	@cargo build --locked --quiet
+	@cargo test --locked --quiet --no-run --test cli
 
 office: tested ## the recorded office against its truth
 	@SHADOWTAP=$(TESTED) scripts/office-check.sh
