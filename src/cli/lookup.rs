@@ -4,9 +4,9 @@
 //! nothing`, one line for each, in order.
 //! Never: drops or reorders a line; lets a control character through to a terminal.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
+use crate::answer::terminal::printable;
 use crate::recorder::signature::Catalogue;
 use crate::types::{NAME_MAX, plain_name};
 
@@ -40,13 +40,6 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     }
-}
-
-fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        return text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    }
-    Cow::Borrowed(text)
 }
 
 #[cfg(test)]
