@@ -583,7 +583,7 @@ impl Desk {
             self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
         }
         if let Some(name) = &name {
-            self.hider(o, name.text, texts.str(hello.alpn));
+            self.hider(o, name, texts.str(hello.alpn));
         }
         if hidden {
             return;
@@ -613,11 +613,11 @@ impl Desk {
     }
 
     /// Notes whom a client hides behind, if it says so by a name.
-    fn hider(&mut self, o: &Observation, name: &Text, alpn: &str) {
+    fn hider(&mut self, o: &Observation, name: &Name<'_>, alpn: &str) {
         let world = &mut self.world;
-        let (by, kind) = match self.rules.network.by_name(name) {
-            Some(hider) => (Text::from(hider.name.as_str()), hider.kind),
-            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name) => {
+        let (by, kind) = match &name.said.hider {
+            Some((kind, by)) => (by.clone(), *kind),
+            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name.text) => {
                 // A browser that named a host so would have asked for its address.
                 let asker = world.who.asker(o.flow.realm, o.flow.client.addr, o.time);
                 if world.names.name(o.flow.realm, asker, o.flow.server.addr, o.time).is_some() {
@@ -636,7 +636,7 @@ impl Desk {
 
     /// `name` is the outer name of an encrypted hello.
     fn hides(&self, name: &Name<'_>, at: Timestamp) -> bool {
-        name.said.hider == Some(HiderKind::EchPublicName)
+        matches!(name.said.hider, Some((HiderKind::EchPublicName, _)))
             || self.world.names.offers_ech(name.text, at)
     }
 
@@ -656,9 +656,9 @@ impl Desk {
             self.world.who.account(realm, behind, Source::Proxy, user, o.time, o.input);
         }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
-        if let Some(name) = texts.text(http.host) {
+        if let Some(name) = self.known(texts, http.host) {
             // Clear text has no ALPN: nothing here looks like Tor.
-            self.hider(o, name, "http");
+            self.hider(o, &name, "http");
         }
         if self.inbound(&o.flow) {
             return;

@@ -294,7 +294,7 @@ pub struct Table<K: Copy> {
     /// `64 - log2(slots)`, the shift that leaves the slot number.
     shift: u32,
     len: usize,
-    slots_max: usize,
+    flows_max: usize,
     seed: u64,
     hand: usize,
     /// How far the end of the run has come.
@@ -308,14 +308,12 @@ pub const SHARD_BITS: u32 = 4;
 const SLOTS_MIN: usize = 64;
 
 impl<K: Key> Table<K> {
-    /// An empty table with room for `flows_max` flows: slots in a power of two, of which three
-    /// quarters are used. Fuller ones are walked too far: at seven eighths a flow lies four slots
-    /// from its own on average, at three quarters one and a half.
+    /// An empty table for exactly so many flows, one at least: slots in a power of two, of which
+    /// three quarters are used. Fuller ones are walked too far: at seven eighths a flow lies four
+    /// slots from its own on average, at three quarters one and a half.
     pub fn new(flows_max: usize, seed: u64) -> Self {
-        let slots_max = flows_max.saturating_add(flows_max / 3).saturating_add(1);
-        let slots_max = slots_max.max(SLOTS_MIN).next_power_of_two();
-        let slots = Room::new(Slot::default(), 0);
-        let mut table = Self { slots, shift: 0, len: 0, slots_max, seed, hand: 0, ending: 0 };
+        let (slots, flows_max) = (Room::new(Slot::default(), 0), flows_max.max(1));
+        let mut table = Self { slots, shift: 0, len: 0, flows_max, seed, hand: 0, ending: 0 };
         table.resize(SLOTS_MIN);
         table
     }
@@ -416,10 +414,10 @@ impl<K: Key> Table<K> {
 
     #[cold]
     fn take(&mut self, key: &K, hash: u64, mut index: usize) -> Entry {
+        if self.len >= self.flows_max {
+            return Entry::Full(self.victim(hash));
+        }
         if self.len.saturating_mul(4) >= self.slots.len().saturating_mul(3) {
-            if self.slots.len() >= self.slots_max {
-                return Entry::Full(self.victim(hash));
-            }
             self.resize(self.slots.len().saturating_mul(2));
             index = self.home(hash);
             while self.slots.get(index).is_some_and(|s| s.hot.flags & flag::USED != 0) {
@@ -604,11 +602,7 @@ mod tests {
             }
             n += 1;
         };
-        assert_eq!(
-            (n, table.capacity()),
-            (96, 128),
-            "room for 64, and three quarters of the slots"
-        );
+        assert_eq!((n, table.capacity()), (64, 128), "64 and no more");
         table.remove(victim);
         assert!(matches!(table.enter(&Key4::pack(&key(n)), key(n).hash(1)), Entry::New(_)));
     }
