@@ -76,7 +76,7 @@ bench: deps ## Criterion benches of the stages
 	cargo bench --locked
 
 benchtool: build
-	@cargo build --release --locked --example bench-tool
+	@cargo build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir target/bench-tool
 
 bench-peers: benchtool ## ours, other programs and floors on the same captures; writes docs/performance.md (ARGS=--quick: tries it out)
 	@benches/peers/run.py $(ARGS)

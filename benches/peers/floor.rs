@@ -19,8 +19,8 @@ const CHUNK: usize = 1 << 20;
 /// Frames whose lines are fetched before the first is touched.
 const BATCH: usize = 32;
 
-/// Slots of the smallest table: a million flows of 64 bytes at half load.
-const SLOTS: usize = 1 << 21;
+/// Lines of the smallest table.
+const LINES: usize = 1 << 12;
 
 /// Hands every frame of a capture on, until all are through.
 fn frames(path: &str, mut each: impl FnMut(&[u8])) -> io::Result<()> {
@@ -139,8 +139,10 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn new() -> Self {
-        let lines = Room::new(Line::default(), SLOTS);
+    /// A table that so many flows fill to a half at most, so that it need not grow.
+    pub fn new(flows: u64) -> Self {
+        let lines = (flows as usize).saturating_mul(2).next_power_of_two().max(LINES);
+        let lines = Room::new(Line::default(), lines, 0);
         Self { lines, waiting: [Ends::default(); BATCH], fetched: 0, flows: 0 }
     }
 
@@ -184,7 +186,7 @@ impl Table {
 
     #[cold]
     fn double(&mut self) {
-        let twice = Room::new(Line::default(), self.lines.len() * 2);
+        let twice = Room::new(Line::default(), self.lines.len() * 2, 0);
         let old = std::mem::replace(&mut self.lines, twice);
         self.flows = 0;
         for line in old.iter().filter(|l| l.key != (0, 0)) {
@@ -193,9 +195,9 @@ impl Table {
     }
 }
 
-/// Counts frames and bytes of each flow.
-pub fn flow(path: &str) -> io::Result<String> {
-    let mut table = Table::new();
+/// Counts frames and bytes of each flow, of which there are about so many.
+pub fn flow(path: &str, flows: u64) -> io::Result<String> {
+    let mut table = Table::new(flows);
     let (mut count, mut bytes) = (0_u64, 0_u64);
     frames(path, |frame| {
         count += 1;

@@ -4,7 +4,7 @@
 usage: live.py veth [--seconds N]        (root) the sender's ceiling, a bare receiver, shadowtap, in turn
        live.py nic INTERFACE [--seconds N]   what arrives there now: rate, losses, CPU (a right to capture)
 
-In: target/release/shadowtap and target/release/examples/bench-tool. Out: a table; `veth` also writes
+In: target/release/shadowtap and bench-tool, which the Makefile builds. Out: a table; `veth` also writes
 target/bench-peers/live.json, from which docs/performance.md takes its part.
 Never: sends anything anywhere but into namespaces of its own, which it removes; sends at all with `nic`.
 """

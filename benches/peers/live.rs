@@ -26,6 +26,9 @@ const FRAME_MAX: usize = 1_514;
 const BLOCKS: u32 = 256;
 const BLOCK_BYTES: u32 = 1 << 20;
 
+/// Flows that the bare receiver has room for at once.
+const FLOWS: u64 = 1_000_000;
+
 /// Milliseconds after which the kernel hands on a block that is not full.
 const RETIRE_MS: u32 = 20;
 
@@ -146,7 +149,7 @@ pub fn receive(interface: &str, seconds: u64) -> io::Result<String> {
         return Err(io::Error::last_os_error());
     }
     socket.bind(interface, ALL)?;
-    let mut table = Table::new();
+    let mut table = Table::new(FLOWS);
     let (mut seen, mut block) = (0_u64, 0_usize);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {

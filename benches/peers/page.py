@@ -31,8 +31,8 @@ def write(where, results, live):
         f"large pages {machine['large_pages']}, load {machine['load']:.1f} when the run began. Made by `make bench-peers`, which makes its captures itself; "
         "`make bench-peers ARGS=--quick` tries it out in a few minutes.", "",
         "CPU seconds are those of the whole process, user and system, median of the runs, one worker, warm cache; shadowtap writes to a store as it always does. "
-        "Memory is the most that a run had resident. Two floors say what the machine asks for the least work: *walk* reads every frame's header, *flow* "
-        "also counts frames and bytes by flow in one table, and neither reads a name, orders a segment or ends a flow. A run that fails or misses names is "
+        "Memory is the most that a run had resident; under some 35 MB it is that of the script that measures. Two floors say what the machine asks for the least work: *walk* reads every frame's header, *flow* "
+        "also counts frames and bytes by flow in one table that was made for as many, and neither reads a name, orders a segment or ends a flow. A run that fails or misses names is "
         "not counted. What reads far slower than this is measured on a smaller capture of the same kind, with its own floor.", "",
         "Versions: " + " · ".join(f"{name}: {version}" for name, version in sorted(results["versions"].items())) + ".", "",
     ]
@@ -72,8 +72,7 @@ def growth(captures, pictures, where):
         return []
     least = sizes[min(sizes)]["programs"]
     lines = ["## Growth with the number of flows", "",
-             "60-byte frames drawn evenly from so many flows, the same number of frames each. The table is configured for all of them "
-             "(`limits.flows_max`).", "",
+             "60-byte frames drawn evenly from so many flows, the same number of frames each; default configuration.", "",
              "| flows | CPU s a million frames | × the smallest | floor: flow | × its smallest | memory |", "| ---: | ---: | ---: | ---: | ---: | ---: |"]
     series = {"shadowtap": [], "floor: flow": []}
     for size in sorted(sizes):

@@ -115,7 +115,7 @@ def there():
 def version(command):
     """The first line that says a number."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
-    lines = [line.strip() for line in done.stdout.splitlines()]
+    lines = [line.strip().rstrip(".") for line in done.stdout.splitlines()]
     return next((line for line in lines if any(c.isdigit() for c in line)), "unknown")
 
 

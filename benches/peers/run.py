@@ -3,7 +3,7 @@
 
 usage: run.py [--quick] [--runs N] [--only WORD ...] [--keep] [--page FILE]
 
-In: target/release/shadowtap and target/release/examples/bench-tool (`make bench-peers` builds both), and any of
+In: target/release/shadowtap and bench-tool (`make bench-peers` builds both), and any of
 tcpdump, tshark, ndpiReader, mercury, suricata, zeek in PATH; as root on Debian the first two are installed.
 Out: captures in target/bench-peers (kept for the next run), results beside them as JSON, the page and its pictures.
 Never: calls a run a result that missed names or failed: it is listed and marked as not counted.
@@ -27,37 +27,33 @@ import page
 import peers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RELEASE = ROOT / "target" / "release"
-SHADOWTAP = pathlib.Path(os.environ.get("SHADOWTAP", RELEASE / "shadowtap"))
-TOOL = pathlib.Path(os.environ.get("BENCH_TOOL", RELEASE / "examples" / "bench-tool"))
+SHADOWTAP = pathlib.Path(os.environ.get("SHADOWTAP", ROOT / "target" / "release" / "shadowtap"))
+TOOL = ROOT / "target" / "bench-tool" / "release" / "bench-tool"
 PLACE = ROOT / "target" / "bench-peers"
 OFFICE = ROOT / "fixtures" / "office" / "office.pcap.zst"
 # Seconds after which a program is ended: one that takes longer is hundreds of times over the floor.
 TIMEOUT_S = 1200
-# Live, a large network needs a larger table than the default; so does the largest capture.
-MANY_FLOWS = ["--set", "limits.flows_max=5000000"]
 
 
 def captures(quick):
-    """Name, words for the generator, what it shows, and options of ours."""
+    """Name, words for the generator, and what it shows."""
     part = 10 if quick else 1
     mix, tls, quic = 40 // part, 1_000_000 // part, 100_000 // part
     flows, frames = 1_000_000 // part, 20_000_000 // part
     rows = [
-        ("mix", ["mix", "OFFICE", mix], f"the recorded office for {mix} groups of clients, frames at full length", []),
-        ("tls", ["tls", tls], f"{tls:,} TLS flows, 40 % of the hellos in two segments", []),
-        ("tiny", ["tiny", flows, frames], f"{frames:,} frames of 60 bytes over {flows:,} flows", []),
-        ("quic", ["quic", quic], f"{quic:,} QUIC flows with names, versions 1 and 2", []),
+        ("mix", ["mix", "OFFICE", mix], f"the recorded office for {mix} groups of clients, frames at full length"),
+        ("tls", ["tls", tls], f"{tls:,} TLS flows, 40 % of the hellos in two segments"),
+        ("tiny", ["tiny", flows, frames], f"{frames:,} frames of 60 bytes over {flows:,} flows"),
+        ("quic", ["quic", quic], f"{quic:,} QUIC flows with names, versions 1 and 2"),
     ]
     for size in (10_000, 100_000, 1_000_000, 4_000_000):
         size //= part
-        rows.append((f"growth-{size}", ["tiny", size, 8_000_000 // part], f"{8_000_000 // part:,} frames over {size:,} flows",
-                     MANY_FLOWS))
+        rows.append((f"growth-{size}", ["tiny", size, 8_000_000 // part], f"{8_000_000 // part:,} frames over {size:,} flows"))
     # What is slower than this by far gets less of the same kind.
     rows += [
-        ("mix-small", ["mix", "OFFICE", 2], "the same, 2 groups", []),
-        ("tls-small", ["tls", 10_000], "the same, 10,000 flows", []),
-        ("quic-small", ["quic", 2_000], "the same, 2,000 flows", []),
+        ("mix-small", ["mix", "OFFICE", 2], "the same, 2 groups"),
+        ("tls-small", ["tls", 10_000], "the same, 10,000 flows"),
+        ("quic-small", ["quic", 2_000], "the same, 2,000 flows"),
     ]
     return rows
 
@@ -112,15 +108,14 @@ def measured(command, folder):
             "memory": used.ru_maxrss * 1024, "status": child.returncode}
 
 
-def programs(kind, options):
+def programs(kind, flows):
     """Name, command and reader of results of everything that is measured on a capture of this kind."""
     capture = lambda folder: folder.parent / "capture.pcap"
-    rows = [(name, (lambda folder, word=word: [TOOL, word, capture(folder)]), peers.floor)
-            for name, word in (("floor: walk", "walk"), ("floor: flow", "flow"))]
+    rows = [("floor: walk", lambda folder: [TOOL, "walk", capture(folder)], peers.floor),
+            ("floor: flow", lambda folder: [TOOL, "flow", capture(folder), flows], peers.floor)]
     if kind == "quic":
         rows.append(("floor: Initials", lambda folder: [TOOL, "initials", capture(folder)], peers.floor))
-    rows.append(("shadowtap", lambda folder: [SHADOWTAP, "scan", "--threads", "1", "--store", folder / "s.db", *options,
-                                              capture(folder)], lambda folder: ours(folder / "s.db")))
+    rows.append(("shadowtap", lambda folder: [SHADOWTAP, "scan", "--threads", "1", "--store", folder / "s.db", capture(folder)], lambda folder: ours(folder / "s.db")))
     return rows
 
 
@@ -194,7 +189,7 @@ def main():
     results.setdefault("captures", {})
     there = peers.there()
     results["versions"].update({peer.name: peers.version(peer.version) for peer in there})
-    for name, words, shows, options in captures(args.quick):
+    for name, words, shows in captures(args.quick):
         if args.only and not name.startswith(tuple(args.only)):
             continue
         print(f"{name}: {shows}", flush=True)
@@ -203,7 +198,7 @@ def main():
         with open(PLACE / f"{file}.pcap", "rb") as capture:
             while capture.read(1 << 24):
                 pass
-        rows = programs(words[0], options)
+        rows = programs(words[0], facts["tuples"])
         small, growth = name.endswith("-small"), name.startswith("growth")
         alike = [p for p in there if not growth and (small or args.quick or p.fast)]
         rows += [(p.name, (lambda folder, p=p: p.command(folder.parent / "capture.pcap", folder)), p.read) for p in alike]

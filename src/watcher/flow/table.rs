@@ -312,7 +312,7 @@ impl<K: Key> Table<K> {
     /// three quarters are used. Fuller ones are walked too far: at seven eighths a flow lies four
     /// slots from its own on average, at three quarters one and a half.
     pub fn new(flows_max: usize, seed: u64) -> Self {
-        let (slots, flows_max) = (Room::new(Slot::default(), 0), flows_max.max(1));
+        let (slots, flows_max) = (Room::new(Slot::default(), 0, 0), flows_max.max(1));
         let mut table = Self { slots, shift: 0, len: 0, flows_max, seed, hand: 0, ending: 0 };
         table.resize(SLOTS_MIN);
         table
@@ -475,18 +475,55 @@ impl<K: Key> Table<K> {
         self.len = self.len.saturating_sub(1);
     }
 
+    /// Slots of the table when it is at its cap.
+    fn slots_max(&self) -> usize {
+        let slots = self.flows_max.saturating_add(self.flows_max / 3).saturating_add(1);
+        slots.max(SLOTS_MIN).next_power_of_two()
+    }
+
     fn resize(&mut self, slots: usize) {
-        let old = std::mem::replace(&mut self.slots, Room::new(Slot::default(), slots));
-        self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
         self.hand = 0;
+        self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
+        let before = self.slots.len();
+        if self.slots.grow(Slot::default(), slots) {
+            return self.spread(before);
+        }
+        let larger = Room::new(Slot::default(), slots, self.slots_max());
+        let old = std::mem::replace(&mut self.slots, larger);
         for slot in old.iter().filter(|s| s.hot.has(flag::USED)) {
-            let mut index = self.home(slot.key.unpack().hash(self.seed));
-            while self.slots.get(index).is_some_and(|s| s.hot.has(flag::USED)) {
-                index = self.next(index);
+            self.put(slot);
+        }
+    }
+
+    /// Puts flows that fill the first `before` slots where they belong in the whole table, without a
+    /// second one. From the end on, for a flow's new home lies behind its old place, among slots
+    /// that are through. Where it does not, as with the first few, or where the table ends, they wait.
+    fn spread(&mut self, before: usize) {
+        let mut waiting = Vec::new();
+        for index in (0..before).rev() {
+            let Some(place) = self.slots.get_mut(index).filter(|s| s.hot.has(flag::USED)) else {
+                continue;
+            };
+            let slot = *place;
+            place.hot = Hot::default();
+            let home = self.home(slot.key.unpack().hash(self.seed));
+            let behind = self.slots.get_mut(home..).filter(|_| home >= index).unwrap_or_default();
+            match behind.iter_mut().find(|s| !s.hot.has(flag::USED)) {
+                Some(to) => *to = slot,
+                None => waiting.push(slot),
             }
-            if let Some(to) = self.slots.get_mut(index) {
-                *to = *slot;
-            }
+        }
+        waiting.iter().for_each(|slot| self.put(slot));
+    }
+
+    /// Puts a flow that is not in the table into the first free slot from its home on.
+    fn put(&mut self, slot: &Slot<K>) {
+        let mut index = self.home(slot.key.unpack().hash(self.seed));
+        while self.slots.get(index).is_some_and(|s| s.hot.has(flag::USED)) {
+            index = self.next(index);
+        }
+        if let Some(to) = self.slots.get_mut(index) {
+            *to = *slot;
         }
     }
 
@@ -587,6 +624,25 @@ mod tests {
         }
         assert_eq!(table.len(), known.len());
         assert_eq!(std::iter::from_fn(|| table.next_used()).count(), known.len());
+    }
+
+    #[test]
+    fn every_flow_is_found_after_each_growth() {
+        let mut table: Table<Key4> = Table::new(1 << 17, 7);
+        for n in 0..100_000 {
+            let k = key(n);
+            assert!(matches!(table.enter(&Key4::pack(&k), k.hash(7)), Entry::New(_)), "{n}");
+            // Large tables grow where they are, small ones move: look at all around each growth.
+            if (u64::from(n) * 4 / 3).is_power_of_two() || n.is_power_of_two() || n == 99_999 {
+                let lost = (0..=n).find(|m| {
+                    let k = key(*m);
+                    table.find(&Key4::pack(&k), k.hash(7)).is_none()
+                });
+                assert_eq!(lost, None, "of {n}");
+            }
+        }
+        assert_eq!((table.len(), table.capacity()), (100_000, 1 << 18));
+        assert_eq!(std::iter::from_fn(|| table.next_used()).count(), 100_000);
     }
 
     #[test]

@@ -33,7 +33,8 @@ usage: bench-tool mix OUT OFFICE.pcap COPIES     the recorded office for as many
        bench-tool tls OUT FLOWS                  TLS flows with names, 40 % of the hellos in two segments
        bench-tool tiny OUT FLOWS FRAMES          60-byte frames drawn evenly from so many flows
        bench-tool quic OUT FLOWS                 QUIC flows with names, keys from their own ids
-       bench-tool walk|flow FILE                 the floors: frames walked; frames counted by flow
+       bench-tool walk FILE                      a floor: frames walked
+       bench-tool flow FILE [FLOWS]              a floor: frames counted by flow, in a table for so many
        bench-tool initials FILE                  the floor of QUIC: each client's Initial opened once
        bench-tool send INTERFACE FILE SECONDS [FRAMES_A_SECOND]
        bench-tool receive INTERFACE SECONDS      a bare ring with a bare flow table";
@@ -48,7 +49,8 @@ fn main() -> ExitCode {
         ["tiny", out, flows, frames] => captures::tiny(out, number(flows), number(frames)),
         ["quic", out, flows] => captures::quic(out, number(flows)),
         ["walk", file] => floor::walk(file),
-        ["flow", file] => floor::flow(file),
+        ["flow", file] => floor::flow(file, 0),
+        ["flow", file, flows] => floor::flow(file, number(flows)),
         ["initials", file] => floor::initials(file),
         ["send", interface, file, seconds] => live::send(interface, file, number(seconds), 0),
         ["send", interface, file, seconds, rate] => {
