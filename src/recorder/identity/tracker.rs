@@ -113,10 +113,9 @@ struct Pair([Said; 2]);
 
 impl Frames {
     fn place(&self, realm: Realm, addr: &[u8; 16]) -> usize {
-        let number = u128::from_ne_bytes(*addr);
-        let [low, high] = [number, number >> 64].map(|half| half & u128::from(u64::MAX));
-        let mixed = (low ^ u128::from(realm.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ (mixed >> 64) ^ high).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32;
+        let number = u128::from_be_bytes(*addr);
+        let folded = number ^ (number >> 64) ^ (u128::from(realm.0) << 32);
+        let mixed = (folded & u128::from(u64::MAX)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         usize::try_from(mixed & 0xffff_ffff).unwrap_or(0) & self.pairs.len().wrapping_sub(1)
     }
 
@@ -817,6 +816,11 @@ mod tests {
             frames.repeats(other);
         }
         assert!(frames.pairs.len() > 4 * FRAMES_MIN, "a crowd gets more room");
+        let office = || (0..1_000_u32).map(|n| IpAddr::from((0x0a14_0000 + n).to_be_bytes()));
+        let say = |addr| Said { addr: octets_of(addr), ..said(1, 300) };
+        office().for_each(|addr| _ = frames.repeats(say(addr)));
+        let repeated = office().filter(|addr| frames.repeats(say(*addr))).count();
+        assert!(repeated > 990, "{repeated} of 1,000 are remembered");
     }
 
     #[test]
