@@ -15,9 +15,7 @@ use toml::Spanned;
 
 use super::catalog::{self, RawFile, RawHost, RawService};
 use super::source::{self, File};
-use super::{
-    Catalogue, CatalogueError, Category, Clients, Kind, Network, Risk, Status, Strength,
-};
+use super::{Catalogue, CatalogueError, Category, Clients, Kind, Network, Risk, Status, Strength};
 
 /// Names that many share.
 pub(super) const SHARED_FILE: &str = "shared.toml";
@@ -256,7 +254,8 @@ fn provenance(file: &File, service: &RawService, sources: &[Source], report: &mu
             || service.host.iter().any(|h| h.strength == Strength::Certain)
         {
             let id = service.id.get_ref();
-            let message = format!("{id} stands on memory: its sources only say that its hosts exist");
+            let message =
+                format!("{id} stands on memory: its sources only say that its hosts exist");
             let fix = "find a source that says whose they are, or set status = \"unverified\" and \
                        strength = \"probable\"";
             report.faults.push(at(file, service.id.span(), "memory", message, fix.to_owned()));
@@ -415,10 +414,13 @@ fn vendors<'e>(entries: &'e [(&File, RawService)]) -> Vendors<'e> {
     vendors
 }
 
-/// The domain that somebody registered, of a name or a pattern.
+/// The domain that somebody registered, of a name or a pattern; one whose customers have names of
+/// their own below it counts as one.
 fn domain(name: &str) -> &str {
     let fixed = name.rsplit_once('}').map_or(name, |(_, tail)| tail.trim_start_matches(['.', '-']));
-    psl::domain_str(fixed).unwrap_or(fixed)
+    let suffix = psl::suffix(fixed.as_bytes()).filter(|s| s.typ() == Some(psl::Type::Private));
+    let shared = suffix.and_then(|s| fixed.get(fixed.len().checked_sub(s.as_bytes().len())?..));
+    shared.or_else(|| psl::domain_str(fixed)).unwrap_or(fixed)
 }
 
 /// Where the vendor has other hosts, one of them is the example of what must be missed: that is
