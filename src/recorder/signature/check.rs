@@ -160,16 +160,23 @@ pub fn check(dir: Option<&Path>, stale: Option<(u32, Date)>) -> Result<Report, C
         files.into_iter().partition(|f| catalog::is_service_file(&f.name));
     let (catalogue, faults) = Catalogue::build_all(&services);
     report.faults.extend(faults.into_iter().map(told));
-    let others = match dir {
-        Some(dir) => [
+    // Where a file cannot be read, its services are missing everywhere else: one fault is told, and
+    // not all that follows from it.
+    let whole = services.iter().all(|f| f.parse::<RawFile>().is_ok());
+    if !whole {
+        report.faults.retain(|f| !matches!(f.rule, "must-match" | "must-miss"));
+    }
+    let (clients, network, risk) = match dir {
+        Some(dir) => (
             Clients::from_dir(dir).err(),
             Network::from_dir(dir).err(),
             Risk::from_dir(dir, &catalogue).err(),
-        ],
+        ),
         None => {
-            [Clients::embedded().err(), Network::embedded().err(), Risk::embedded(&catalogue).err()]
+            (Clients::embedded().err(), Network::embedded().err(), Risk::embedded(&catalogue).err())
         }
     };
+    let others = [clients, network, risk.filter(|_| whole)];
     report.faults.extend(others.into_iter().flatten().map(told));
 
     let own = |name: &str| rest.iter().find(|f| f.name == name);
