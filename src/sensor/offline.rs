@@ -369,8 +369,12 @@ fn record(
             listener.world(job.reports.0, &job.reports.1);
         }
         listener.progress(job.read.0, job.read.1, frames);
-        let Some(job) = Arc::into_inner(job) else { continue };
-        let spare = job.decoded.into_inner().map(|(d, _)| d).unwrap_or_default();
-        let _ = free.try_send(Job { block: job.block, spare: Mutex::new(spare), ..Job::default() });
+        // A watcher may hold its handle for a moment longer. Then the block goes with it, and a new
+        // one takes its place: without that, the reader would run out of blocks and wait for ever.
+        let next = Arc::into_inner(job).map_or_else(Job::default, |job| {
+            let spare = job.decoded.into_inner().map(|(d, _)| d).unwrap_or_default();
+            Job { block: job.block, spare: Mutex::new(spare), ..Job::default() }
+        });
+        let _ = free.try_send(next);
     }
 }
