@@ -7,6 +7,7 @@ pub mod dist;
 pub mod doctor;
 pub mod evidence;
 pub mod export;
+pub mod files;
 pub mod forget;
 pub mod hunt;
 pub mod identity;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::{Problem, Since, policy};
+use super::files::Files;
+use super::{Problem, Since};
 use crate::answer::departments::Departments;
 use crate::answer::mask::Names;
 use crate::answer::report::{self, Format, Options};
@@ -93,7 +94,9 @@ pub fn today(
     policy: Option<&PathBuf>,
     signatures: Option<&PathBuf>,
 ) -> anyhow::Result<Today> {
-    let config = policy::configured(config, policy, signatures)?;
+    let files =
+        Files { config: config.cloned(), policy: policy.cloned(), signatures: signatures.cloned() };
+    let config = files.load()?;
     let (catalogue, risk) = config.catalogue_and_risk()?;
     let (policy, problems) = config.policy(&catalogue)?;
     for problem in problems {

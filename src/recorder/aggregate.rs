@@ -753,8 +753,11 @@ impl Growing {
             .into_iter()
             .map(|((.., day), totals)| totals.finish(day, key, versions, judge))
             .collect();
-        let candidates =
-            self.candidates.into_iter().map(|((day, host), t)| t.row(day, host, keys.devices)).collect();
+        let candidates = self
+            .candidates
+            .into_iter()
+            .map(|((day, host), t)| t.row(day, host, keys.devices))
+            .collect();
         let destinations = destinations(self.by_name, &mut self.destinations, &self.lumped);
         let coverage = coverage(self.coverage);
         let hidden = refine::hidden(self.hidden.into_values(), judge);

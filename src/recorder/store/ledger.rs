@@ -118,9 +118,9 @@ impl Store {
     pub fn device_key(&mut self) -> Result<Option<LedgerKey>, Error> {
         match &self.lock {
             Some(_) => self.ledger_key(),
-            None => chance().map(|octets| Some(LedgerKey::new(octets))).map_err(|source| {
-                Error::File { path: PathBuf::from(CHANCE), source }
-            }),
+            None => chance()
+                .map(|octets| Some(LedgerKey::new(octets)))
+                .map_err(|source| Error::File { path: PathBuf::from(CHANCE), source }),
         }
     }
 }
