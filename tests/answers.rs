@@ -48,6 +48,7 @@ fn actor(n: u8, host: &str) -> Arc<Actor> {
         mac,
         host_name,
         who: Person::Unknown,
+        department: None,
     })
 }
 
@@ -80,7 +81,8 @@ fn session(u: &Use) -> SessionSpan {
         end: Timestamp(u.at + 60 * S),
         level: u.level,
         disposition: u.disposition,
-    }
+        bytes_up: 0,
+    bytes_up: 0,
 }
 
 fn item(capture: &str, client: (u8, u16), server: (u8, u16), frames: [u64; 3]) -> EvidenceItem {

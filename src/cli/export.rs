@@ -30,21 +30,23 @@ use crate::types::{Realm, Timestamp};
 /// Write a block list for the tool that blocks, or say what it would break.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Forms: rpz (BIND, Unbound, Knot), unbound, dnsmasq (Pi-hole), hosts, suricata, zeek-intel, squid, nftables (by address),
-edl (external dynamic list of firewalls), csv.
+Forms: rpz (BIND, Unbound, Knot), unbound, dnsmasq (Pi-hole), hosts, suricata, zeek-intel, squid,
+nftables (by address), edl (external dynamic list of firewalls), csv.
 
 Examples:
-  shadowtap export rpz --store ai.db --what-if                   what would break? nothing is written
-  shadowtap export rpz --store ai.db --what-if --since 14d       ... by the last 14 days of the store
-  shadowtap export rpz --store ai.db --output block.rpz          every unapproved service that was seen
-  shadowtap export squid --store ai.db --only forbidden          only what the policy forbids
-  shadowtap export edl --store ai.db --from policy               what the policy forbids, seen or not
+  shadowtap export rpz --store ai.db --what-if              what would break? nothing is written
+  shadowtap export rpz --store ai.db --what-if --since 14d  ... by the store's last 14 days
+  shadowtap export rpz --store ai.db --output block.rpz     each unapproved service that was seen
+  shadowtap export squid --store ai.db --only forbidden     only what the policy forbids
+  shadowtap export edl --store ai.db --from policy          what the policy forbids, seen or not
   shadowtap export hosts --store ai.db --service deepseek --allow keep.txt
 
-Services that the policy allows are taken out first, then the names of --allow. The list says in its head what it is made of,
-until when it is good, and what its form cannot say. Approve first what is to stay: shadowtap approve --help.
+Services that the policy allows are taken out first, then the names of --allow. The list says in
+its head what it is made of, until when it is good, and what its form cannot say. Approve first
+what is to stay: shadowtap approve --help.
 
-Exit codes: 0 fine, 1 the store or the output failed, 2 wrong usage, or a list that cannot be made, with the reason.")]
+Exit codes: 0 fine, 1 the store or the output failed, 2 wrong usage, or a list that cannot be made,
+with the reason.")]
 pub struct ExportArgs {
     /// Form of the list.
     #[arg(value_name = "FORM", value_parser = form)]
@@ -128,14 +130,17 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<u8> {
     list.notes.splice(0..0, chosen.notes);
     let output = args.output.as_deref().filter(|o| o.as_os_str() != "-");
     if args.what_if {
-        let departments = read_departments(args.departments.as_deref())?;
+        let departments = read_departments(args.departments.as_deref(), &today)?;
         let sizes = sizes(&tally, |device| {
-            actors.get(&device).and_then(|k| departments.of(&k.actor)).map(str::to_owned)
+            actors
+                .get(&device)
+                .and_then(|k| departments.of_actor(&k.actor))
+                .map(ToString::to_string)
         });
         let department = |device: i64| {
-            let name = departments.of(&actors.get(&device)?.actor)?;
-            let small = sizes.get(name).is_none_or(|n| *n < GROUP_MIN);
-            Some(if small { "small departments".to_owned() } else { name.to_owned() })
+            let name = departments.of_actor(&actors.get(&device)?.actor)?;
+            let small = sizes.get(&**name).is_none_or(|n| *n < GROUP_MIN);
+            Some(if small { "small departments".to_owned() } else { name.to_string() })
         };
         let question = Question {
             list: &list,
@@ -259,6 +264,7 @@ fn for_everybody(policy: &Policy, catalogue: &Catalogue, id: &str, at: Timestamp
         mac: None,
         host_name: None,
         who: Person::Unknown,
+        department: None,
     });
     let at_s = at.seconds();
     let all = spans(policy, catalogue, &nobody, id);

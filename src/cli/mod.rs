@@ -38,7 +38,20 @@ use crate::types::Timestamp;
 /// Which AI services are in use on this network that nobody approved, by whom, and how much data
 /// goes there: from mirrored traffic, without decrypting anything.
 #[derive(Parser, Debug)]
-#[command(name = "shadowtap", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "shadowtap",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+From captures to a decision:
+  shadowtap scan --store ai.db CAPTURES         what is in use, by whom; all of it kept in ai.db
+  shadowtap report --store ai.db                services, departments, risks, what to decide
+  shadowtap approve SERVICE --store ai.db ...   one decision; deny and review likewise
+  shadowtap export rpz --store ai.db --what-if  what a block of the rest would break
+  shadowtap export rpz --store ai.db            the block list itself
+`shadowtap COMMAND --help` has examples of each."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -68,6 +68,9 @@ pub struct ExplainArgs {
     /// Group of the user; may repeat
     #[arg(long, value_name = "NAME")]
     pub group: Vec<String>,
+    /// Department of the device or its user
+    #[arg(long, value_name = "NAME")]
+    pub department: Option<String>,
     /// Host name or MAC of the device
     #[arg(long, value_name = "NAME|MAC")]
     pub device: Option<String>,
@@ -258,6 +261,7 @@ fn actor(args: &ExplainArgs) -> Actor {
         mac,
         host_name: device.filter(|_| mac.is_none()).map(|d| Text::from(d.to_lowercase())),
         who: Person::Unknown,
+        department: args.department.as_deref().map(Text::from),
     }
 }
 

@@ -337,7 +337,9 @@ impl Aggregate {
         }
         if flow.hit.role.opens_session() && judged.level >= Level::Contacted {
             for (input, start, end) in &flow.spans {
-                self.input(*input).span(flow, judged, *start, *end);
+                let within = |p: &&Part| p.input == *input && *start <= p.first && p.first <= *end;
+                let sent = flow.parts.iter().filter(within).fold(0, |n: u64, p| n + p.up);
+                self.input(*input).span(flow, judged, (*start, *end), sent);
             }
         }
         if (flow.open || flow.carried)
@@ -595,7 +597,13 @@ impl Aggregate {
 }
 
 impl Growing {
-    fn span(&mut self, flow: &MatchedFlow, judged: &Judged, start: Timestamp, end: Timestamp) {
+    fn span(
+        &mut self,
+        flow: &MatchedFlow,
+        judged: &Judged,
+        (start, end): (Timestamp, Timestamp),
+        bytes_up: u64,
+    ) {
         let actor = &flow.actor;
         let key = (who(actor), flow.hit.service.clone());
         let span = SessionSpan {
@@ -605,6 +613,7 @@ impl Growing {
             end,
             level: judged.level,
             disposition: judged.ruling.disposition,
+            bytes_up,
         };
         let begun = flow.parts.first().map_or(start, |p| p.first);
         self.spans.entry(key).or_default().push(Grown::new(span, &flow.hit, begun));
@@ -1004,6 +1013,7 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
                 last.end = last.end.max(span.end);
                 last.level = last.level.max(span.level);
                 last.disposition = last.disposition.min(span.disposition);
+                last.bytes_up = last.bytes_up.saturating_add(span.bytes_up);
             }
             _ => merged.push(span),
         }

@@ -10,7 +10,7 @@ use super::chart::{Drawing, draw};
 use super::model::{Figure, Group, Report, Risk};
 use super::words::{amount, class, compared, listed, minute, part, status, whole};
 use super::{RISKS_FIRST, ROWS_MAX};
-use crate::answer::controls::Control;
+use crate::answer::controls::{Control, Relation};
 use crate::answer::terminal::{counted, number};
 use crate::recorder::finding::bytes;
 
@@ -256,6 +256,42 @@ fn services(report: &Report, out: &mut Vec<Block>) {
         format!("{} {names}.", report.news.text)
     };
     out.push(Block::Text(text));
+    late(report, out);
+}
+
+/// Services that were used before anybody could say so.
+fn late(report: &Report, out: &mut Vec<Block>) {
+    if report.late.is_empty() {
+        return;
+    }
+    let title = "Known only since the catalogue of today, and used before".to_owned();
+    out.push(Block::Sub(String::new(), title, Cell::default()));
+    let rows = report.late.iter().take(ROWS_MAX).map(|l| {
+        vec![
+            Cell::new(l.service.name.clone()),
+            Cell::new(l.first_day.clone()),
+            Cell::new(l.last_day.clone()),
+            Cell::new(format!("{} of {}", number(l.days.count), number(l.days.of))),
+            Cell::new(number(l.devices.count)),
+            Cell::new(bytes(l.sent.count)),
+        ]
+    });
+    out.push(Block::Table(Table {
+        caption: "Services that the ledger saw used before the catalogue knew them".to_owned(),
+        columns: vec![
+            left("Service", 2.4),
+            left("Used since", 1.2),
+            left("Last", 1.2),
+            right("Days, at least", 1.1),
+            right("Devices, about", 1.1),
+            right("Sent to its hosts", 1.2),
+        ],
+        rows: rows.collect(),
+        foot: format!(
+            "The ledger keeps destinations without people, so these stand in no other figure of this report. {}",
+            cut(report.late.len(), "services")
+        ),
+    }));
 }
 
 fn services_text(group: &Group) -> String {
@@ -509,9 +545,14 @@ fn detail(risk: &Risk, out: &mut Vec<Block>) {
             ),
         ));
     }
-    let controls: Vec<String> =
-        risk.controls.iter().map(|c| format!("{} ({})", c.id, c.relation.code())).collect();
-    facts.push(("Controls", controls.join(", ")));
+    for (head, relation) in [
+        ("Controls, direct", Relation::Direct),
+        ("Controls, precursor", Relation::Precursor),
+        ("Controls, exposure", Relation::Exposure),
+    ] {
+        let of = risk.controls.iter().filter(|c| c.relation == relation);
+        facts.push((head, of.map(|c| c.id.as_str()).collect::<Vec<_>>().join(", ")));
+    }
     out.push(Block::Facts(facts));
     out.push(Block::Actions(
         risk.actions.iter().map(|a| (a.what.clone(), a.command.clone())).collect(),
