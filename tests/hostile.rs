@@ -312,6 +312,9 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     [&[0xc0, 0][..], &port.to_be_bytes(), &len, &[0, 0], payload].concat()
 }
 
+/// A name, and its frames by number.
+type Flood<'a> = (&'a str, &'a dyn Fn(u32) -> Vec<u8>);
+
 #[test]
 fn floods_keep_to_the_memory_that_they_are_given() {
     // Sixteen shards of 64 flows each of two families, and 64 KiB of streams each.
@@ -324,7 +327,7 @@ fn floods_keep_to_the_memory_that_they_are_given() {
         [&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &name].concat()
     };
     let host = |n: u32| format!("GET / HTTP/1.1\r\nHost: h{n}.example\r\n\r\n").into_bytes();
-    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 8] = [
+    let floods: [Flood; 8] = [
         ("SYN", &|n| ip4(n, 6, 0, &tcp(n, 2, b""))),
         ("half a hello", &|n| ip4(n, 6, 0, &tcp(n, 0x18, &half_hello))),
         ("segments behind a hole", &|n| ip4(n % 40, 6, 0, &tcp(n * 2_000 + 9, 0x18, &half_hello))),

@@ -180,7 +180,7 @@ pub fn run(args: &SignaturesArgs, out: &mut impl Write) -> anyhow::Result<u8> {
                 writeln!(out, "good: version {version}, {files} files, until {}", bundle.expires)?;
                 Ok(0)
             }
-            Err(refusal) => refuse(&args.bundle, &refusal),
+            Err(refusal) => Ok(refuse(&args.bundle, &refusal)),
         },
         SignaturesCommand::Install(args) => install(args, out),
         SignaturesCommand::Import(args) => run_import(args, out),
@@ -273,10 +273,10 @@ fn open(args: &VerifyArgs, installed: Option<Stamp>) -> anyhow::Result<Result<Bu
     Ok(Bundle::open(&octets, &text(&signature), &text(&key), today, installed))
 }
 
-fn refuse(bundle: &Path, refusal: &Refusal) -> anyhow::Result<u8> {
+fn refuse(bundle: &Path, refusal: &Refusal) -> u8 {
     let name = bundle.display().to_string();
     eprintln!("shadowtap: {} is refused: {refusal}", printable(&name));
-    Ok(1)
+    1
 }
 
 fn install(args: &InstallArgs, out: &mut impl Write) -> anyhow::Result<u8> {
@@ -285,7 +285,7 @@ fn install(args: &InstallArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     let installed = stamp.and_then(|text| serde_json::from_slice(&text).ok());
     let bundle = match open(&args.trust, installed)? {
         Ok(bundle) => bundle,
-        Err(refusal) => return refuse(&args.trust.bundle, &refusal),
+        Err(refusal) => return Ok(refuse(&args.trust.bundle, &refusal)),
     };
     let beside = |suffix: &str| {
         let mut name = dir.clone().into_os_string();
@@ -305,7 +305,7 @@ fn install(args: &InstallArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     let report = check::check(Some(&fresh), None).map_err(|e| Problem::usage(e.to_string()))?;
     if let Some(fault) = report.faults.first() {
         remove(&fresh)?;
-        return refuse(&args.trust.bundle, &Refusal::NoBundle(line("fault", fault)));
+        return Ok(refuse(&args.trust.bundle, &Refusal::NoBundle(line("fault", fault))));
     }
     let told = match dir.is_dir() {
         true => {

@@ -405,16 +405,15 @@ impl Aggregate {
         }
     }
 
-    /// Bytes to a name outside the catalogue; `place` is the name's own.
+    /// Bytes (up, down) to a name outside the catalogue; `place` is the name's own.
     pub fn destination(
         &mut self,
         input: u16,
         at: Timestamp,
         (name, place): (&Text, &Cell<Place>),
         client: IpAddr,
+        (begins, kind): (bool, EvidenceKind),
         bytes: (u64, u64),
-        begins: bool,
-        kind: EvidenceKind,
     ) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let known = place.get();

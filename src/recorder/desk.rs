@@ -973,9 +973,8 @@ impl Desk {
             delta.first,
             name,
             o.flow.client.addr,
+            (begins, evidence_kind(delta.source.unwrap_or(NameSource::None))),
             (delta.up, delta.down),
-            begins,
-            evidence_kind(delta.source.unwrap_or(NameSource::None)),
         );
     }
 

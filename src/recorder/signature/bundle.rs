@@ -166,7 +166,9 @@ fn is_plain(name: &str) -> bool {
             && !p.starts_with('.')
             && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    name.ends_with(".toml") && name.split('/').count() <= 2 && name.split('/').all(part)
+    Path::new(name).extension().is_some_and(|e| e == "toml")
+        && name.split('/').count() <= 2
+        && name.split('/').all(part)
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ const MODE: u32 = 0o600;
 /// Row of `counter` for rows whose key is gone.
 const KEY_GONE: &str = "ledger_rows_without_key";
 
+/// First and last day (days since 1970-01-01) that the ledger has.
+pub type Days = (u32, u32);
+
 /// Something that the ledger is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
@@ -128,9 +131,9 @@ impl Answers {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<(u32, u32)>), Error> {
+    pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<Days>), Error> {
         let mut found: Vec<Hunting> = asks.iter().map(|_| Hunting::default()).collect();
-        let mut span: Option<(u32, u32)> = None;
+        let mut span: Option<Days> = None;
         let mut walk = self.conn.prepare(
             "SELECT day, host, above, bytes_up, bytes_down, flows, evidence, devices FROM ledger",
         )?;
