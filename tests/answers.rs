@@ -82,7 +82,7 @@ fn session(u: &Use) -> SessionSpan {
         level: u.level,
         disposition: u.disposition,
         bytes_up: 0,
-    bytes_up: 0,
+    }
 }
 
 fn item(capture: &str, client: (u8, u16), server: (u8, u16), frames: [u64; 3]) -> EvidenceItem {

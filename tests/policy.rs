@@ -1263,10 +1263,7 @@ fn check_reads_policy_and_signatures_too() {
     );
     let (code, out) = run(&["config", "check", "--strict", text_of(&users)]).unwrap();
     assert_eq!(code, 0, "a note is no warning");
-    assert!(
-        out.contains("u.toml:1:1: note: this rule is for people"),
-        "{out}"
-    );
+    assert!(out.contains("u.toml:1:1: note: this rule is for people"), "{out}");
     let bad = write(dir.path(), "s.toml", "[signatures]\ndir = \"sigs\"\n");
     write(dir.path(), "sigs/x.toml", "\n[[service]]\nid = \"x\"\n");
     let told = refused(&["config", "check", text_of(&bad)]);

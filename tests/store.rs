@@ -78,7 +78,7 @@ fn span(who: &Arc<Actor>, service: &str, start: u64, end: u64) -> SessionSpan {
         level: Level::Used,
         disposition: Disposition::Unreviewed,
         bytes_up: 0,
-    bytes_up: 0,
+    }
 }
 
 fn evidence(n: u64, at: u64) -> EvidenceItem {

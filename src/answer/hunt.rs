@@ -45,7 +45,7 @@ pub fn known_late(
     let asks: Vec<Ask> = asked.iter().map(|a| a.1.clone()).collect();
     let (found, span) = answers.hunt(&asks)?;
     let mut late: BTreeMap<Text, Hunted> = BTreeMap::new();
-    for ((service, _), found) in asked.iter().zip(found).filter(|(_, f)| f.days > 0) {
+    for ((service, _), found) in asked.iter().zip(found).filter(|(_, f)| f.bytes_up > 0) {
         match late.get_mut(service.id.as_str()) {
             None => drop(late.insert(Text::from(service.id.as_str()), found)),
             Some(sum) => {

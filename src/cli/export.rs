@@ -267,7 +267,7 @@ fn for_everybody(policy: &Policy, catalogue: &Catalogue, id: &str, at: Timestamp
         department: None,
     });
     let at_s = at.seconds();
-    let all = spans(policy, catalogue, &nobody, id);
+    let all = spans(policy, catalogue, &nobody, id, None);
     let now = all.iter().find(|s| {
         s.from_s.is_none_or(|from| from <= at_s) && s.until_s.is_none_or(|until| at_s < until)
     });

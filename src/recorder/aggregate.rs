@@ -26,7 +26,7 @@ use super::flows::{MatchedFlow, Part};
 use super::hits::Hit;
 use super::identity::Person;
 use super::ledger::{LedgerDay, LedgerKey};
-use super::policy::Ruling;
+use super::policy::{Policy, Ruling};
 use super::signature::Catalogue;
 use super::store::rows::{
     Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
@@ -62,6 +62,37 @@ pub struct Versions {
     pub policy: Text,
     /// Catalogue.
     pub signatures: Text,
+    /// Services of which the policy tells tenants apart.
+    pub tenanted: BTreeSet<Text>,
+}
+
+impl Versions {
+    /// Under a policy and a catalogue.
+    pub fn of(policy: &Policy, catalogue: &Catalogue) -> Self {
+        Self {
+            policy: policy.version().clone(),
+            signatures: Text::from(catalogue.version()),
+            tenanted: policy.tenanted(),
+        }
+    }
+
+    /// The pattern under which a use is kept: with the tenant in it where the policy asks for
+    /// tenants, so that it can be judged again by another policy.
+    fn pattern(&self, hit: &Hit) -> Text {
+        match &hit.tenant {
+            Some(tenant) if self.tenanted.contains(&hit.service) => {
+                let (before, after) = match hit.pattern.split_once('{') {
+                    None => (String::new(), format!(".{}", hit.pattern)),
+                    Some((before, rest)) => {
+                        let after = rest.split_once('}').map_or("", |(_, after)| after);
+                        (before.to_owned(), after.to_owned())
+                    }
+                };
+                Text::from(format!("{before}{tenant}{after}"))
+            }
+            _ => hit.pattern.clone(),
+        }
+    }
 }
 
 /// Who, as far as rows are kept apart by it.
@@ -284,6 +315,7 @@ impl Aggregate {
         // A flow that began in an earlier input is counted there.
         let mut counted = flow.carried || flow.told;
         let begun = flow.parts.first().map_or(Timestamp(0), |p| p.first);
+        let pattern = versions.pattern(&flow.hit);
         for part in &flow.parts {
             let growing = self.input(part.input);
             let key = (
@@ -291,7 +323,7 @@ impl Aggregate {
                 who(actor),
                 flow.hit.service.clone(),
                 flow.hit.role,
-                flow.hit.pattern.clone(),
+                pattern.clone(),
                 flow.class,
                 judged.level,
                 flow.kind,
@@ -301,7 +333,7 @@ impl Aggregate {
                 actor: actor.clone(),
                 service: flow.hit.service.clone(),
                 role: flow.hit.role,
-                pattern: flow.hit.pattern.clone(),
+                pattern: pattern.clone(),
                 client_class: flow.class,
                 level: judged.level,
                 evidence: flow.kind,
@@ -361,12 +393,13 @@ impl Aggregate {
         at: Timestamp,
     ) {
         let hour = u32::try_from(at.seconds() / 3600).unwrap_or(u32::MAX);
+        let pattern = versions.pattern(hit);
         let key = (
             hour,
             who(actor),
             hit.service.clone(),
             hit.role,
-            hit.pattern.clone(),
+            pattern.clone(),
             ClientClass::Unknown,
             Level::Named,
             EvidenceKind::Dns,
@@ -376,7 +409,7 @@ impl Aggregate {
             actor: actor.clone(),
             service: hit.service.clone(),
             role: hit.role,
-            pattern: hit.pattern.clone(),
+            pattern: pattern.clone(),
             client_class: ClientClass::Unknown,
             level: Level::Named,
             evidence: EvidenceKind::Dns,

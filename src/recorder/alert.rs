@@ -245,7 +245,8 @@ pub struct Memory {
     pub user_known: bool,
     /// Bytes that the device sent to the service on the finding's day, over all inputs.
     pub sent_that_day: u64,
-    /// Bytes that it sends there on a day, on the average of the fourteen days before.
+    /// Bytes that it sends there on a day of use, on the average of the fourteen days before; 0 as
+    /// long as these are too few to have a usual.
     pub usual_a_day: u64,
     /// The upload of that day was told.
     pub upload_told: bool,

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::Facts;
 use super::model::{Figure, InputLine, Judged, LedgerLine, Privacy, RuleLine};
 use crate::answer::coverage::{self, Side};
-use crate::answer::tally::with_tenants;
 use crate::recorder::alert::rfc3339;
 use crate::recorder::policy::Policy;
 use crate::recorder::policy::file::word;
@@ -22,11 +21,11 @@ impl Facts<'_> {
         let policies = match self.options.policy {
             Some(policy) => {
                 let used = self.tally.services(|_| true);
-                let tenants = with_tenants(policy);
-                for service in used.iter().filter(|s| tenants.contains(s.as_ref())) {
+                let tenanted = policy.tenanted();
+                for service in used.iter().filter(|s| tenanted.contains(**s)) {
                     notes.push(format!(
-                        "{} has rules for single tenants; stored rows do not hold the tenant, so the rule for the whole \
-                         service speaks here",
+                        "{} has rules for single tenants; what was recorded before it had them does not say which tenant, so \
+                         the rule for the whole service speaks there",
                         self.service(service).name
                     ));
                 }

@@ -42,6 +42,7 @@ impl Facts<'_> {
                     first_seen: rfc3339(pair.volume.first),
                     last_seen: rfc3339(pair.volume.last),
                     new: self.is_new(id),
+                    tenants: pair.tenants.iter().map(ToString::to_string).collect(),
                     owner: self.owner(id),
                 })
                 .collect();

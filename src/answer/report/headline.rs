@@ -9,7 +9,7 @@ use crate::answer::tally::{PairKey, Tally};
 use crate::answer::terminal::{counted, number};
 use crate::recorder::finding::bytes;
 use crate::recorder::store::rows::Text;
-use crate::recorder::store::{Answers, CoverageLine, Error, HiddenLine, Hunted, Scope};
+use crate::recorder::store::{Answers, CoverageLine, Error, HiddenLine, Hunted};
 use crate::recorder::words::{Disposition, Level};
 use crate::types::Timestamp;
 
@@ -116,15 +116,10 @@ impl Facts<'_> {
         ]
     }
 
-    /// What the ledger saw of services that the rows do not name. If the rows were recorded with
-    /// the catalogue of today there is nothing to look for.
+    /// What the ledger saw of services that the rows do not name.
     pub(super) fn late(&self, answers: &Answers) -> Result<Vec<LateLine>, Error> {
         let catalogue = self.options.catalogue;
-        let recorded = answers.judged(&Scope::default())?;
-        let same = recorded.iter().all(|j| *j.signature_version == *catalogue.version());
-        let Some(key) = self.options.ledger.as_ref().filter(|_| !same) else {
-            return Ok(Vec::new());
-        };
+        let Some(key) = &self.options.ledger else { return Ok(Vec::new()) };
         if answers.ledger_fits(key)? != Some(true) {
             return Ok(Vec::new());
         }

@@ -397,6 +397,8 @@ pub struct ServiceLine {
     pub last_seen: String,
     /// Not used before the period.
     pub new: bool,
+    /// Tenants of it, where the policy tells them apart.
+    pub tenants: Vec<String>,
     /// Who answers for it.
     pub owner: String,
 }

@@ -131,6 +131,7 @@ fn services(report: &Report) -> Table {
         column("Status", "status", 14.0),
         column("Level", "level", 9.0),
         column("New", "new", 7.0),
+        column("Tenants", "tenants", 18.0),
         column("Owner", "owner", 18.0),
         column("Devices", "devices", 10.0),
         column("Of devices", "devices_of_all", 10.0),
@@ -159,6 +160,7 @@ fn services(report: &Report) -> Table {
             text(&s.status),
             text(&s.level),
             text(if s.new { "new" } else { "" }),
+            text(&s.tenants.join(" ")),
             text(&s.owner),
         ];
         row.extend(pair(s.devices, of.devices));

@@ -61,8 +61,8 @@ impl Facts<'_> {
                 Observed::Generative => {
                     let (volume, devices) = self.tally.sum(|k| k.2.unapproved());
                     format!(
-                        "{} devices sent {} to unapproved services straight from the network, past any gateway",
-                        number(devices),
+                        "{} sent {} to unapproved services straight from the network, past any gateway",
+                        counted(devices, "device"),
                         bytes(volume.sent)
                     )
                 }

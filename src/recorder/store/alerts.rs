@@ -30,6 +30,9 @@ const DAY: u64 = 86_400 * Timestamp::SECOND;
 /// Days before a finding's that make its baseline.
 const BASELINE_DAYS: u32 = 14;
 
+/// Days of use among them from which on there is a usual: two may be chance.
+const BASELINE_LEAST: u64 = 3;
+
 /// Alerts of a day that are kept for what is grave, so that news of the morning do not use up what
 /// a forbidden use of the afternoon needs; at most half of them.
 const GRAVE_KEPT: u64 = 2;
@@ -372,27 +375,30 @@ impl Writer<'_> {
     }
 
     fn memory(&self, rules: &Rules, about: &About) -> Result<Memory, Error> {
-        let sent = |from: u32, to: u32| -> Result<u64, Error> {
+        let sent = |from: u32, to: u32| -> Result<(u64, u64), Error> {
             let mut sent = self.tx.prepare_cached(
                 // From the device on: a service has many findings a day, a device few.
-                "SELECT coalesce(sum(r.bytes_up), 0) FROM actor a
+                "SELECT coalesce(sum(r.bytes_up), 0), count(DISTINCT f.day) FROM actor a
                  CROSS JOIN finding f ON f.actor = a.id AND f.service = ?1
                         AND f.day BETWEEN ?2 AND ?3
                  JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
                  WHERE a.device = ?4 AND r.withdrawn = 0 AND r.level >= 2",
             )?;
             let values = params![about.service, from, to, about.device];
-            Ok(sent.query_row(values, |r| r.get::<_, Count>(0))?.0)
+            let read =
+                |r: &rusqlite::Row<'_>| Ok((r.get::<_, Count>(0)?.0, r.get::<_, Count>(1)?.0));
+            Ok(sent.query_row(values, read)?)
         };
-        let usual = match (rules.upload_baseline, about.day.checked_sub(BASELINE_DAYS)) {
+        let (before, days) = match (rules.upload_baseline, about.day.checked_sub(BASELINE_DAYS)) {
             (Some(_), Some(from)) => sent(from, about.day.saturating_sub(1))?,
-            _ => 0,
+            _ => (0, 0),
         };
+        let usual = if days < BASELINE_LEAST { None } else { before.checked_div(days) };
         Ok(Memory {
             service_known: self.told(about, Rule::FirstUse)?.is_some(),
             user_known: self.told(about, Rule::NewUser)?.is_some(),
-            sent_that_day: sent(about.day, about.day)?,
-            usual_a_day: usual / u64::from(BASELINE_DAYS),
+            sent_that_day: sent(about.day, about.day)?.0,
+            usual_a_day: usual.unwrap_or(0),
             upload_told: self.told(about, Rule::Upload)?.is_some(),
             baseline_told: self.told(about, Rule::Baseline)?.is_some(),
             off_hours_told: self.told(about, Rule::OffHours)?.is_some(),

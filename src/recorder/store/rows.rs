@@ -186,7 +186,8 @@ pub struct Usage {
     pub service: Text,
     /// What the host is for.
     pub role: Role,
-    /// Host pattern of the catalogue that matched (never the name itself).
+    /// Host pattern of the catalogue that matched, never the name itself; with the tenant in it
+    /// where the policy tells tenants of the service apart.
     pub pattern: Text,
     /// Browser, program, server.
     pub client_class: ClientClass,

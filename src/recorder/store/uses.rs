@@ -28,6 +28,8 @@ pub struct Use {
     pub actor: i64,
     /// Number of the service.
     pub service: i64,
+    /// Number of the pattern.
+    pub pattern: i64,
     /// What the host is for.
     pub role: Role,
     /// Browser, program, server.
@@ -94,7 +96,7 @@ impl Answers {
     pub fn each_use(&self, scope: &Scope, mut take: impl FnMut(&Use)) -> Result<(), Error> {
         let sql = format!(
             "SELECT hour, actor, service, role, client_class, level, disposition, bytes_up,
-                    bytes_down, flows, first_seen, last_seen
+                    bytes_down, flows, first_seen, last_seen, pattern
              FROM usage WHERE {OF_INPUTS} AND hour BETWEEN :from AND :to"
         );
         let (from, to) = scope.span(HOUR);
@@ -106,6 +108,7 @@ impl Answers {
                 hour: r.get(0)?,
                 actor: r.get(1)?,
                 service: r.get(2)?,
+                pattern: r.get(12)?,
                 role: r.get(3)?,
                 client_class: r.get(4)?,
                 level: r.get(5)?,
@@ -177,6 +180,15 @@ impl Answers {
     pub fn services(&self) -> Result<Numbered<Text>, Error> {
         let sql = "SELECT id, word FROM word WHERE id IN
                        (SELECT service FROM usage UNION SELECT service FROM session)";
+        Ok(self.all(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?.into_iter().collect())
+    }
+
+    /// Every pattern that usage names, by number.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn patterns(&self) -> Result<Numbered<Text>, Error> {
+        let sql = "SELECT id, word FROM word WHERE id IN (SELECT pattern FROM usage)";
         Ok(self.all(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?.into_iter().collect())
     }
 
