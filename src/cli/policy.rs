@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::config::{exit_code, save, tell};
-use super::files::Files;
+use super::files::{CatalogueFiles, Files};
 use crate::answer::starter::starter_policy;
 use crate::config::ConfigError;
 use crate::recorder::identity::Person;
@@ -67,6 +67,9 @@ pub struct ExplainArgs {
     /// Group of the user; may repeat
     #[arg(long, value_name = "NAME")]
     pub group: Vec<String>,
+    /// Department of the device or its user
+    #[arg(long, value_name = "NAME")]
+    pub department: Option<String>,
     /// Host name or MAC of the device
     #[arg(long, value_name = "NAME|MAC")]
     pub device: Option<String>,
@@ -79,7 +82,7 @@ pub struct ExplainArgs {
     /// Day, or time with offset, of the use; without it, the answer for all of time
     #[arg(long, value_name = "TIME", value_parser = super::time)]
     pub at: Option<Timestamp>,
-    /// Configuration, policy, signatures.
+    /// Policy, configuration, signatures.
     #[command(flatten)]
     pub files: Files,
     /// As one JSON document
@@ -100,9 +103,9 @@ pub struct InitArgs {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub force: bool,
-    /// Folder of signature files in place of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Arguments of `policy check`.
@@ -115,9 +118,9 @@ pub struct CheckArgs {
     /// Take warnings for errors
     #[arg(long)]
     pub strict: bool,
-    /// Folder of signature files in place of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Runs the command; the answer is the exit code.
@@ -133,8 +136,7 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
-    let catalogue =
-        Files { signatures: args.signatures.clone(), ..Files::default() }.load()?.catalogue()?;
+    let catalogue = args.files.clone().load()?.catalogue()?;
     let answers = Answers::open(&args.store)?;
     let summary = answers.summary(&Scope::default())?;
     save(&args.output, &starter_policy(&summary, &catalogue), args.force, out)?;
@@ -142,8 +144,7 @@ fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8> {
-    let catalogue =
-        Files { signatures: args.signatures.clone(), ..Files::default() }.load()?.catalogue()?;
+    let catalogue = args.files.clone().load()?.catalogue()?;
     let doc = Document::read(&args.file).map_err(ConfigError::from)?;
     let (policy, problems) = Policy::read(&doc, &catalogue)?;
     tell(&problems, out)?;
@@ -233,6 +234,7 @@ fn actor(args: &ExplainArgs) -> Actor {
         mac,
         host_name: device.filter(|_| mac.is_none()).map(|d| Text::from(d.to_lowercase())),
         who: Person::Unknown,
+        department: args.department.as_deref().map(Text::from),
     }
 }
 

@@ -213,10 +213,7 @@ pub struct Desk {
 impl Desk {
     /// An empty desk.
     pub fn new(rules: Rulebook) -> Self {
-        let versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        let versions = Versions::of(&rules.policy, &rules.catalogue);
         let world = World::new(1, &rules);
         Self {
             rules,
@@ -417,10 +414,7 @@ impl Desk {
         for texts in &mut self.texts {
             texts.forget();
         }
-        self.versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        self.versions = Versions::of(&rules.policy, &rules.catalogue);
         self.rules = rules;
     }
 

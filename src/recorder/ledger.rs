@@ -23,7 +23,7 @@ use crate::types::NAME_MAX;
 pub const KEY_BYTES: usize = 32;
 
 /// Octets of a parent's hash. A ledger of a million rows then gives one false answer in a million.
-const PARENT_BYTES: usize = 5;
+pub(in crate::recorder) const PARENT_BYTES: usize = 5;
 
 /// Domains above a name that are kept, from the registrable one down: names with more labels than
 /// that are made by machines, and nobody writes signatures in their middle.
@@ -170,7 +170,7 @@ impl LedgerKey {
 }
 
 /// The first octets of a hash, as parents are kept.
-fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
+pub(in crate::recorder) fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
     let [a, b, c, d, e, ..] = hash.to_be_bytes();
     [a, b, c, d, e]
 }

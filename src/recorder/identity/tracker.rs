@@ -50,6 +50,8 @@ pub struct Resolved {
     pub host_name: Option<Text>,
     /// Who is at it.
     pub person: Person,
+    /// Department of the device.
+    pub department: Option<Text>,
 }
 
 /// Something that was known before.
@@ -360,8 +362,8 @@ impl Tracker {
 
     /// Who has `addr` at that time, as far as is known by now.
     pub fn actor(&self, realm: Realm, addr: IpAddr, at: Timestamp) -> Arc<Actor> {
-        let Resolved { mac, host_name, person } = self.resolve(realm, addr, at);
-        Arc::new(Actor { realm, addr, mac, host_name, who: person })
+        let Resolved { mac, host_name, person, department } = self.resolve(realm, addr, at);
+        Arc::new(Actor { realm, addr, mac, host_name, who: person, department })
     }
 
     /// Who it was, now that everything is known, in flows that began from `first` to `last` and
@@ -382,7 +384,10 @@ impl Tracker {
         if (mac, &host_name, &person) == (actor.mac, &actor.host_name, &actor.who) {
             return actor.clone();
         }
-        Arc::new(Actor { mac, host_name, who: person, ..Actor::clone(actor) })
+        // Another device than was thought: its department is that of the present.
+        let department =
+            if mac == actor.mac { actor.department.clone().or(a.department) } else { a.department };
+        Arc::new(Actor { mac, host_name, who: person, department, ..Actor::clone(actor) })
     }
 
     /// Who has `addr` at that time.
@@ -393,7 +398,9 @@ impl Tracker {
         let managed = self.managed(device, named.as_ref(), addr);
         let host_name = named.or_else(|| device.and(managed).and_then(|m| m.name.clone()));
         let person = self.person(realm, addr, at, binding, device, managed);
-        Resolved { mac: device.map(|d| d.mac), host_name, person }
+        let mac = device.map(|d| d.mac);
+        let department = self.known.department(addr, mac, host_name.as_deref(), managed);
+        Resolved { mac, host_name, person, department }
     }
 
     /// The interval that holds the address, unless it rests on frames that a router forwarded.

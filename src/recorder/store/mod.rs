@@ -32,7 +32,7 @@ pub use queries::{
     ServiceLine, Summary, Totals,
 };
 pub use retention::{Retained, Retention};
-pub use uses::{Known, Numbered, Presence, Use};
+pub use uses::{Known, Numbered, Presence, Seen, Use};
 
 use std::path::{Path, PathBuf};
 
