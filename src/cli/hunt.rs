@@ -4,6 +4,7 @@
 //! pattern, as text or JSON.
 //! Never: lists names: the ledger can be asked, not read.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ The ledger keeps every destination by day without people, whether the catalogue 
 service that was added today can be asked for in the past.
 
 Examples:
+  shadowtap hunt all --store ai.db                 every service of the catalogue that was seen
   shadowtap hunt deepseek --store ai.db            all hosts of a service
   shadowtap hunt chat.example.com --store ai.db    one host
   shadowtap hunt '*.example.com' --store ai.db     everything below a domain
@@ -33,8 +35,8 @@ Examples:
 
 Exit codes: 0 seen, 1 never seen or the store failed, 2 no such service or no ledger.")]
 pub struct HuntArgs {
-    /// Id of a service, a host name, or *.DOMAIN.
-    #[arg(value_name = "SERVICE|HOST")]
+    /// Id of a service, a host name, *.DOMAIN, or all: whatever the catalogue has by now.
+    #[arg(value_name = "SERVICE|HOST|all")]
     pub what: String,
     /// The store.
     #[arg(long, value_name = "FILE")]
@@ -50,8 +52,12 @@ pub struct HuntArgs {
     pub json: bool,
 }
 
+/// The word for all services.
+const ALL: &str = "all";
+
 /// One line of the answer: a pattern, and what it asks of the ledger.
 struct Asked {
+    service: Option<String>,
     pattern: String,
     ask: Ask,
     /// Hosts of this template could be counted only since the catalogue had it.
@@ -70,6 +76,9 @@ struct Document {
 
 #[derive(Serialize)]
 struct Line {
+    service: Option<String>,
+    /// Whether the store has usage of the service: without, it came into the catalogue later.
+    recorded: Option<bool>,
     pattern: String,
     seen: bool,
     first_day: Option<String>,
@@ -101,7 +110,13 @@ pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     let asked = questions(&args.what, &catalogue, &key)?;
     let asks: Vec<Ask> = asked.iter().map(|a| a.ask.clone()).collect();
     let (found, span) = answers.hunt(&asks)?;
-    let lines: Vec<Line> = asked.iter().zip(&found).map(|(a, f)| line(a, f)).collect();
+    let recorded: HashSet<String> =
+        answers.services()?.values().map(|service| service.to_string()).collect();
+    let mut lines: Vec<Line> =
+        asked.iter().zip(&found).map(|(a, f)| line(a, f, &recorded)).collect();
+    if args.what == ALL {
+        lines.retain(|l| l.seen);
+    }
     let seen = lines.iter().any(|l| l.seen);
     let document = Document {
         schema: 1,
@@ -122,6 +137,10 @@ pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
 
 /// What to ask: the hosts of a service, one host, or a domain.
 fn questions(what: &str, catalogue: &Catalogue, key: &LedgerKey) -> anyhow::Result<Vec<Asked>> {
+    if what == ALL {
+        let hosts = catalogue.services().iter().flat_map(|s| s.hosts.iter().map(move |h| (s, h)));
+        return Ok(hosts.map(|(s, h)| of_pattern(s, h, catalogue, key)).collect());
+    }
     if let Some(service) = catalogue.service(what) {
         return Ok(service.hosts.iter().map(|h| of_pattern(service, h, catalogue, key)).collect());
     }
@@ -139,7 +158,7 @@ fn questions(what: &str, catalogue: &Catalogue, key: &LedgerKey) -> anyhow::Resu
         false => Ask { names: vec![hash], ..Ask::default() },
     };
     let pattern = if domain { format!("*.{folded}") } else { folded.into_owned() };
-    Ok(vec![Asked { pattern, ask, folded_only: false }])
+    Ok(vec![Asked { service: None, pattern, ask, folded_only: false }])
 }
 
 fn of_pattern(
@@ -163,7 +182,8 @@ fn of_pattern(
         }
         apart(service, host, catalogue, key, &mut ask);
     }
-    Asked { pattern: host.pattern.clone(), ask, folded_only: host.kind == Kind::Template }
+    let (service, pattern) = (Some(service.id.clone()), host.pattern.clone());
+    Asked { service, pattern, ask, folded_only: host.kind == Kind::Template }
 }
 
 /// Names below a wide pattern that a more special pattern has, of this or another service: they
@@ -194,10 +214,12 @@ fn apart(
     }
 }
 
-fn line(asked: &Asked, found: &Hunted) -> Line {
+fn line(asked: &Asked, found: &Hunted, recorded: &HashSet<String>) -> Line {
     let seen = found.days > 0;
     let known = |kind: &EvidenceKind| found.evidence >> u32::from(kind.number()) & 1 == 1;
     Line {
+        service: asked.service.clone(),
+        recorded: asked.service.as_ref().map(|id| recorded.contains(id)),
         pattern: asked.pattern.clone(),
         seen,
         first_day: seen.then(|| day(found.first_day)),
@@ -221,12 +243,21 @@ fn text(document: &Document, out: &mut impl Write) -> anyhow::Result<()> {
         }
         _ => writeln!(out, "{asked}: the ledger is empty")?,
     }
+    if document.patterns.is_empty() {
+        writeln!(out, "  no service of the catalogue was seen")?;
+    }
     for line in &document.patterns {
-        let since = if line.only_since_known { " (asked since the catalogue has it)" } else { "" };
+        let mut since =
+            if line.only_since_known { " (asked since the catalogue has it)" } else { "" };
+        if line.seen && line.recorded == Some(false) {
+            since = "; no usage of it is stored: too old, or the catalogue did not know it then";
+        }
+        let service = line.service.as_ref().filter(|_| document.asked == ALL);
+        let service = service.map_or(String::new(), |id| format!("{id}, "));
         match (&line.first_day, &line.last_day) {
             (Some(first), Some(last)) => writeln!(
                 out,
-                "  {}: since {first}, last {last}, on {}, about {}{}, {} sent, {} received, {}{since}",
+                "  {service}{}: since {first}, last {last}, on {}, about {}{}, {} sent, {} received, {}{since}",
                 line.pattern,
                 days(line.days),
                 counted(line.devices_about, "device"),

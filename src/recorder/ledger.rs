@@ -47,6 +47,9 @@ pub struct LedgerKey([u8; KEY_BYTES]);
 /// Hash of a whole name.
 pub type HostHash = u64;
 
+/// What a row keeps of the hash of a domain above its name.
+pub type ShortHash = [u8; PARENT_BYTES];
+
 /// One destination on one day in one input, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerDay {
@@ -150,7 +153,7 @@ impl LedgerKey {
 }
 
 /// The first octets of a hash, as parents are kept.
-fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
+pub fn short(hash: HostHash) -> ShortHash {
     let [a, b, c, d, e, ..] = hash.to_be_bytes();
     [a, b, c, d, e]
 }
@@ -159,7 +162,12 @@ impl LedgerDay {
     /// `true` if the row's name lies below the one with this hash.
     pub fn is_below(&self, name: HostHash) -> bool {
         let short = short(name);
-        self.above.chunks_exact(PARENT_BYTES).any(|parent| parent == short)
+        self.parents().any(|parent| parent == short)
+    }
+
+    /// What it keeps of the domains above its name.
+    pub fn parents(&self) -> impl Iterator<Item = ShortHash> {
+        self.above.chunks_exact(PARENT_BYTES).filter_map(|parent| parent.try_into().ok())
     }
 }
 
