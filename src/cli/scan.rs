@@ -302,6 +302,8 @@ struct Scan {
     observations: Option<Observations<Box<dyn Write>>>,
     bar: ProgressBar,
     blocks: u64,
+    /// Inputs are not worlds of their own.
+    may_meet: bool,
     /// Flows that earlier inputs left open are still to be looked up.
     may_carry: bool,
     /// Keys of the inputs committed.
@@ -394,11 +396,34 @@ impl Scan {
             return;
         }
         match self.store.commit_input(&input, rows) {
-            Ok(_) => self.keys.push(input.key),
+            Ok(_) => {
+                self.tell_of_others(&input);
+                self.keys.push(input.key);
+            }
             Err(error) => {
                 self.fail(&format!("store: {}", report.name), &error);
                 self.unread.push(unread(report, "what it holds could not be stored", true));
             }
+        }
+    }
+
+    /// Captures of earlier runs from the same time may hold the same packets, which cannot be
+    /// told any more.
+    fn tell_of_others(&self, input: &InputRow) {
+        if let Ok(others) = self.store.answers().inputs_beside(input, &self.keys)
+            && let [first, more @ ..] = others.as_slice()
+            && self.may_meet
+        {
+            let and = match more.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            let text = format!(
+                "the store has {}{and} of the same time, from another run: what is in both counts \
+                 twice; scan captures of one mirror port that overlap together",
+                printable(first)
+            );
+            self.note(&input.name, &text);
         }
     }
 
@@ -434,7 +459,7 @@ impl Scan {
         };
         let known = rulebook.known.clone();
         let mut desk = Desk::new(rulebook);
-        desk.keep_ledger(store.ledger_key()?);
+        desk.keys(store.ledger_key()?, store.device_key()?);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         Ok(Self {
             desk,
@@ -442,6 +467,7 @@ impl Scan {
             observations,
             bar: progress_bar(args.quiet),
             blocks: 0,
+            may_meet: !args.separate,
             may_carry: !args.separate,
             keys: Vec::new(),
             failed: false,

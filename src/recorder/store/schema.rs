@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("schema-3.sql"),
     include_str!("schema-4.sql"),
     include_str!("schema-identity.sql"),
+    include_str!("schema-6.sql"),
 ];
 
 /// Schema version that this program writes.
