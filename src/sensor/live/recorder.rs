@@ -423,8 +423,9 @@ impl Recorder {
         let since = now.since(self.attributed);
         let due =
             (self.late.0 && since >= ATTRIBUTE) || (self.late.1 && since >= ATTRIBUTE_LEISURELY);
-        // What is known has to lie in the store first.
         if due && self.pending.is_empty() {
+            // What is known has to lie in the store first, who is who included.
+            self.rolled_up = Timestamp(0);
             self.commit(now, false);
             self.attribute(now);
         }
