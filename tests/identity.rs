@@ -481,7 +481,8 @@ impl Recorded {
         let dir = tempfile::tempdir().unwrap();
         let inventory = folder.join("inventory.csv");
         let config = format!(
-            "{IDENTITY}inventory = [{inventory:?}]\n{extra}[scope]\nown_networks = {}\n",
+            "{IDENTITY}inventory = [\"{}\"]\n{extra}[scope]\nown_networks = {}\n",
+            inventory.display(),
             truth["own_networks"]
         );
         std::fs::write(dir.path().join("shadowtap.toml"), config).unwrap();
