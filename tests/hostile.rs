@@ -646,15 +646,21 @@ fn floods_cost_at_most_five_times_a_plain_capture_and_keep_to_the_cap() {
     };
     let name = |n: u32| format!("h{n:08x}.example");
     let data = vec![23; 1_400];
-    // A plain capture: a hello, then records of data in full segments.
+    let query = |n: u32| {
+        let label = format!("h{n:08x}");
+        let name = [&[9][..], label.as_bytes(), b"\x07example\0\0\x01\0\x01"].concat();
+        [&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &name].concat()
+    };
+    // A plain capture, as pages make it: a question, a hello, some records of data.
     let plain = |n: u32| {
-        let (flow, at) = (n / 40, n % 40);
+        let (flow, at) = (n / 8, n % 8);
         let first = hello(&name(flow));
         match at {
-            0 => ip4(flow, 6, 0, &tcp(0, 2, b"")),
-            1 => ip4(flow, 6, 0, &tcp(1, 0x18, &first)),
+            0 => ip4(flow, 17, 0, &udp(53, &query(flow))),
+            1 => ip4(flow, 6, 0, &tcp(0, 2, b"")),
+            2 => ip4(flow, 6, 0, &tcp(1, 0x18, &first)),
             _ => {
-                let seq = 1 + first.len() + data.len() * (at as usize - 2);
+                let seq = 1 + first.len() + data.len() * (at as usize - 3);
                 ip4(flow, 6, 0, &tcp(u32::try_from(seq).unwrap(), 0x18, &data))
             }
         }
@@ -676,11 +682,6 @@ fn floods_cost_at_most_five_times_a_plain_capture_and_keep_to_the_cap() {
             forge::Initial::new(forge::V1, &[n; 8], &pieces.collect::<Vec<_>>().concat()).seal()
         })
         .collect();
-    let query = |n: u32| {
-        let label = format!("h{n:08x}");
-        let name = [&[9][..], label.as_bytes(), b"\x07example\0\0\x01\0\x01"].concat();
-        [&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &name].concat()
-    };
     // 128 records whose owner is compared to the question label by label.
     let deep = [b"\x01b".repeat(120), b"\x01y\0".to_vec()].concat();
     let asked = [b"\x01b".repeat(120), b"\x01x\0\0\x01\0\x01".to_vec()].concat();

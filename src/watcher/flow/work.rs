@@ -267,7 +267,11 @@ impl Work {
                     if self.handovers > HANDOVERS_MAX {
                         return (at, Outcome::Cap("handovers"));
                     }
-                    let port = 0;
+                    // Ports say something of the flow itself, nothing of what it carries for others.
+                    let port = match self.parser {
+                        Parser::Probing { port } => port,
+                        _ => 0,
+                    };
                     self.parser = Parser::new(to, port);
                     for stream in &mut self.streams {
                         stream.deaf = false;

@@ -303,6 +303,10 @@ pub fn looks_like_tcp(bytes: &[u8]) -> Option<bool> {
         && is(3, |more| more & 0x40 == 0)
         && is(4, |high| high == 0)
         && is(5, |low| low == 1);
+    let question = begun.get(2).is_none_or(|flags| flags & 0x80 == 0);
+    let empty =
+        begun.get(6..10.min(begun.len())).is_none_or(|counts| counts.iter().all(|n| *n == 0));
+    let plain = plain && (empty || !question) && is(HEADER, |label| (1..=63).contains(&label));
     let fits = need > 2 + HEADER && hopeful(begun, need).is_ok();
     if plain && fits { None } else { Some(false) }
 }

@@ -819,7 +819,9 @@ impl Head {
         let twice = std::mem::replace(&mut self.host_seen, true);
         self.odd.set(if twice { Odd::HOST_TWICE } else { Odd::HOST_DIFFERS }, differs);
         let stays = known && (twice || self.source != HostSource::AbsoluteUri);
-        if stays && differs && !host.is_empty() && self.source != HostSource::Connect {
+        // In HTTP/2 the field means nothing beside :authority (RFC 9113 §8.3.1).
+        let open = self.version != 20 && self.source != HostSource::Connect;
+        if stays && differs && !host.is_empty() && open {
             let mut other = Text::default();
             other.set_whole(host, &mut self.odd);
             self.other = Some(Box::new((other, HostSource::Host)));
