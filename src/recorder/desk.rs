@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Place, Refine, Seen, Versions};
+use super::aggregate::{Aggregate, Judged, Keys, Place, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Known, Source, Tracker};
@@ -207,6 +207,8 @@ pub struct Desk {
     captures: Vec<Text>,
     /// Key of the ledger, if there is one.
     ledger: Option<LedgerKey>,
+    /// Key under which devices at candidates are hashed.
+    devices: Option<LedgerKey>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
     /// A use was seen that nobody was told of yet.
     urgent: bool,
@@ -215,10 +217,7 @@ pub struct Desk {
 impl Desk {
     /// An empty desk.
     pub fn new(rules: Rulebook) -> Self {
-        let versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        let versions = Versions::of(&rules.policy, &rules.catalogue);
         let world = World::new(1, &rules);
         Self {
             rules,
@@ -228,6 +227,7 @@ impl Desk {
             worlds: 1,
             captures: Vec::new(),
             ledger: None,
+            devices: None,
             carried: HashMap::default(),
             urgent: false,
         }
@@ -238,9 +238,10 @@ impl Desk {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
     }
 
-    /// Keeps a ledger of all destinations under this key.
-    pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
-        self.ledger = key;
+    /// Keeps a ledger of all destinations under the first key, and tells devices at candidates
+    /// apart under the second.
+    pub fn keys(&mut self, ledger: Option<LedgerKey>, devices: Option<LedgerKey>) {
+        (self.ledger, self.devices) = (ledger, devices);
     }
 
     /// Who was who in earlier inputs, by what the store remembers.
@@ -278,10 +279,16 @@ impl Desk {
                 && let Some((texts, o)) = coming.next()
             {
                 texts.prefetch(o.fact.name());
+                if let Fact::Hello(_) = o.fact {
+                    self.world.who.expect(o.flow.realm, o.flow.client.addr);
+                }
                 ahead.push_back((texts, o));
             }
             if let Some((texts, o)) = ahead.get(AHEAD / 2) {
                 self.world.aggregate.prefetch(texts.place(o.fact.name()));
+            }
+            if let Some((texts, o)) = ahead.get(AHEAD / 4) {
+                self.world.aggregate.prefetch_clients(texts.place(o.fact.name()));
             }
             let Some((texts, observation)) = ahead.pop_front() else { break };
             observe(observation, texts);
@@ -315,9 +322,9 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        let keys = hashing(self.ledger.as_ref(), self.devices.as_ref(), &self.rules);
         let judge = Hindsight { rules: &self.rules, who: &world.who };
-        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of, ledger);
+        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of, keys);
         attach(&mut rows, world.who.rows());
         self.rules.known.veil_rows(&mut rows, world.who.names());
         rows
@@ -377,9 +384,9 @@ impl Desk {
         now: Timestamp,
         whole: bool,
     ) -> Vec<(u16, InputRows)> {
-        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        let keys = hashing(self.ledger.as_ref(), self.devices.as_ref(), &self.rules);
         let judge = AtTheTime { rules: &self.rules };
-        let mut rows = world.aggregate.grown(&self.versions, &judge, key_of, now, whole, ledger);
+        let mut rows = world.aggregate.grown(&self.versions, &judge, key_of, now, whole, keys);
         if whole {
             attach(&mut rows, world.who.grown());
         }
@@ -417,10 +424,7 @@ impl Desk {
         for texts in &mut self.texts {
             texts.forget();
         }
-        self.versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        self.versions = Versions::of(&rules.policy, &rules.catalogue);
         self.rules = rules;
     }
 
@@ -595,7 +599,7 @@ impl Desk {
             self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
         }
         if let Some(name) = &name {
-            self.hider(o, name.text, texts.str(hello.alpn));
+            self.hider(o, name, texts.str(hello.alpn));
         }
         if hidden {
             return;
@@ -625,11 +629,11 @@ impl Desk {
     }
 
     /// Notes whom a client hides behind, if it says so by a name.
-    fn hider(&mut self, o: &Observation, name: &Text, alpn: &str) {
+    fn hider(&mut self, o: &Observation, name: &Name<'_>, alpn: &str) {
         let world = &mut self.world;
-        let (by, kind) = match self.rules.network.by_name(name) {
-            Some(hider) => (Text::from(hider.name.as_str()), hider.kind),
-            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name) => {
+        let (by, kind) = match name.said.hider.as_deref() {
+            Some((kind, by)) => (by.clone(), *kind),
+            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name.text) => {
                 // A browser that named a host so would have asked for its address.
                 let asker = world.who.asker(o.flow.realm, o.flow.client.addr, o.time);
                 if world.names.name(o.flow.realm, asker, o.flow.server.addr, o.time).is_some() {
@@ -648,7 +652,7 @@ impl Desk {
 
     /// `name` is the outer name of an encrypted hello.
     fn hides(&self, name: &Name<'_>, at: Timestamp) -> bool {
-        name.said.hider == Some(HiderKind::EchPublicName)
+        matches!(name.said.hider.as_deref(), Some((HiderKind::EchPublicName, _)))
             || self.world.names.offers_ech(name.text, at)
     }
 
@@ -668,9 +672,9 @@ impl Desk {
             self.world.who.account(realm, behind, Source::Proxy, user, o.time, o.input);
         }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
-        if let Some(name) = texts.text(http.host) {
+        if let Some(name) = self.known(texts, http.host) {
             // Clear text has no ALPN: nothing here looks like Tor.
-            self.hider(o, name, "http");
+            self.hider(o, &name, "http");
         }
         if self.inbound(&o.flow) {
             return;
@@ -895,6 +899,9 @@ impl Desk {
     fn carried(&mut self, o: &Observation, delta: &Delta) -> Option<OpenFlow> {
         /// A flow that was silent for longer than a named flow may be is another one.
         const LONGEST_PAUSE: u64 = 3_600 * Timestamp::SECOND;
+        if self.carried.is_empty() {
+            return None;
+        }
         let key = (o.flow.protocol, o.flow.client, o.flow.server);
         let open = self.carried.remove(&key)?;
         // A flow without a name of its own knows its times to the second only.
@@ -985,9 +992,8 @@ impl Desk {
             delta.first,
             name,
             o.flow.client.addr,
+            (begins, evidence_kind(delta.source.unwrap_or(NameSource::None))),
             (delta.up, delta.down),
-            begins,
-            evidence_kind(delta.source.unwrap_or(NameSource::None)),
         );
     }
 
@@ -1064,6 +1070,15 @@ impl Desk {
             world.hides(o, hider_row(hider.kind));
         }
     }
+}
+
+/// The keys of a desk, as rows are made.
+fn hashing<'a>(
+    ledger: Option<&'a LedgerKey>,
+    devices: Option<&'a LedgerKey>,
+    rules: &'a Rulebook,
+) -> Keys<'a> {
+    Keys { ledger: ledger.map(|key| (key, &*rules.catalogue)), devices }
 }
 
 /// Puts what is known of who is who beside the other rows of its input.

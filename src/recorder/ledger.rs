@@ -13,6 +13,7 @@
 //! Source: Flajolet et al., HyperLogLog (2007), with linear counting for small numbers.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::signature::{Catalogue, Kind};
@@ -21,8 +22,11 @@ use crate::types::NAME_MAX;
 /// Octets of the key: those of BLAKE3's keyed mode.
 pub const KEY_BYTES: usize = 32;
 
+/// Octets that are hashed in one piece, the kind in front of them: any name.
+const HASHED_MAX: usize = NAME_MAX + 3;
+
 /// Octets of a parent's hash. A ledger of a million rows then gives one false answer in a million.
-const PARENT_BYTES: usize = 5;
+pub(in crate::recorder) const PARENT_BYTES: usize = 5;
 
 /// Domains above a name that are kept, from the registrable one down: names with more labels than
 /// that are made by machines, and nobody writes signatures in their middle.
@@ -39,6 +43,12 @@ const RANK_MAX: u8 = 31;
 
 /// Bias of 64 registers (the paper's alpha).
 const ALPHA: f64 = 0.709;
+
+/// Octets of a device's hash. Among [`DEVICES_MAX`] two are alike once in 500 million times.
+pub const DEVICE_BYTES: usize = 5;
+
+/// Devices at one destination that are told apart over several inputs; more is "at least".
+pub const DEVICES_MAX: usize = 64;
 
 /// The secret under which names are hashed. Without it the ledger cannot be asked.
 #[derive(Clone, PartialEq, Eq)]
@@ -113,21 +123,41 @@ impl LedgerKey {
 
     /// Counts a device at a row's destination.
     pub fn count(&self, row: &mut LedgerDay, device: IpAddr) {
+        row.devices.insert(self.device(row.host, device));
+    }
+
+    /// Hashes of devices at a destination, so that those of several inputs can be united: the
+    /// first octets of each, the lowest [`DEVICES_MAX`] in order.
+    pub fn devices(&self, name: &str, devices: impl Iterator<Item = IpAddr>) -> Vec<u8> {
+        let host = self.host(name);
+        let hashes: BTreeSet<[u8; DEVICE_BYTES]> =
+            devices.map(|device| short(self.device(host, device))).collect();
+        hashes.into_iter().take(DEVICES_MAX).flatten().collect()
+    }
+
+    fn device(&self, host: HostHash, device: IpAddr) -> u64 {
         let mut text = [0; 24];
-        let [host @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut text;
-        *host = row.host.to_be_bytes();
+        let [host_octets @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut text;
+        *host_octets = host.to_be_bytes();
         let [_, _, _, _, _, _, _, _, addr @ ..] = &mut text;
         *addr = match device {
             IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
             IpAddr::V6(a) => a.octets(),
         };
-        row.devices.insert(self.hash(b'd', &text));
+        self.hash(b'd', &text)
     }
 
     fn hash(&self, what: u8, text: &[u8]) -> u64 {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&[what]).update(text);
-        let digest = hasher.finalize();
+        // In one piece: the state of a hasher that takes parts is twenty times as large.
+        let mut whole = [what; HASHED_MAX];
+        let [_, room @ ..] = &mut whole;
+        let digest = match room.get_mut(..text.len()) {
+            Some(room) => {
+                room.copy_from_slice(text);
+                blake3::keyed_hash(&self.0, whole.get(..=text.len()).unwrap_or_default())
+            }
+            None => blake3::Hasher::new_keyed(&self.0).update(&[what]).update(text).finalize(),
+        };
         let first = digest.as_bytes().first_chunk::<8>();
         first.map_or(0, |octets| u64::from_be_bytes(*octets))
     }
@@ -150,7 +180,7 @@ impl LedgerKey {
 }
 
 /// The first octets of a hash, as parents are kept.
-fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
+pub(in crate::recorder) fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
     let [a, b, c, d, e, ..] = hash.to_be_bytes();
     [a, b, c, d, e]
 }
@@ -217,7 +247,8 @@ impl Sketch {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a sum of 64 positive terms is far from the ends of both types"
+        clippy::naive_bytecount,
+        reason = "a sum of 64 positive terms is far from the ends of both types; 64 octets"
     )]
     pub fn estimate(&self) -> u64 {
         let m = REGISTERS as f64;
@@ -344,7 +375,9 @@ mod tests {
         }
         let device: IpAddr = "10.0.0.7".parse().unwrap();
         let mut rows = ["a.example", "b.example"].map(|n| key().row(&catalogue, n, 1));
-        rows.iter_mut().for_each(|row| key().count(row, device));
+        for row in &mut rows {
+            key().count(row, device);
+        }
         assert_ne!(rows[0].devices, rows[1].devices, "one device must not link destinations");
     }
 }

@@ -16,16 +16,24 @@ use rusqlite::{OptionalExtension, params};
 use super::sql::{COUNT_MAX, Count};
 use super::write::Writer;
 use super::{Answers, Error, Store, file};
-use crate::recorder::ledger::{HostHash, KEY_BYTES, LedgerDay, LedgerKey, Sketch};
+use crate::recorder::ledger::{
+    HostHash, KEY_BYTES, LedgerDay, LedgerKey, PARENT_BYTES, Sketch, short,
+};
 
 /// Name of the key's file behind that of the store.
 const KEY_SUFFIX: &str = ".ledger-key";
+
+/// Where keys come from.
+const CHANCE: &str = "/dev/urandom";
 
 /// Readable by its owner alone.
 const MODE: u32 = 0o600;
 
 /// Row of `counter` for rows whose key is gone.
 const KEY_GONE: &str = "ledger_rows_without_key";
+
+/// First and last day (days since 1970-01-01) that the ledger has.
+pub type Days = (u32, u32);
 
 /// Something that the ledger is asked for.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +111,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The key under which devices at candidates are hashed: the ledger's, or where nothing stays,
+    /// one that nobody will know.
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn device_key(&mut self) -> Result<Option<LedgerKey>, Error> {
+        match &self.lock {
+            Some(_) => self.ledger_key(),
+            None => chance()
+                .map(|octets| Some(LedgerKey::new(octets)))
+                .map_err(|source| Error::File { path: PathBuf::from(CHANCE), source }),
+        }
+    }
+}
+
 impl Answers {
     /// The key of the ledger of the store at `path`; `None` if there is none.
     ///
@@ -128,9 +152,10 @@ impl Answers {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<(u32, u32)>), Error> {
+    pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<Days>), Error> {
         let mut found: Vec<Hunting> = asks.iter().map(|_| Hunting::default()).collect();
-        let mut span: Option<(u32, u32)> = None;
+        let index = Index::new(asks);
+        let mut span: Option<Days> = None;
         let mut walk = self.conn.prepare(
             "SELECT day, host, above, bytes_up, bytes_down, flows, evidence, devices FROM ledger",
         )?;
@@ -149,13 +174,44 @@ impl Answers {
             span = Some(span.map_or((row.day, row.day), |(first, last)| {
                 (first.min(row.day), last.max(row.day))
             }));
-            for (ask, found) in asks.iter().zip(&mut found) {
-                if ask.fits(&row) {
+            for place in index.near(&row) {
+                if let (Some(ask), Some(found)) = (asks.get(place), found.get_mut(place))
+                    && ask.fits(&row)
+                {
                     found.add(&row);
                 }
             }
         }
         Ok((found.into_iter().map(Hunting::finish).collect(), span))
+    }
+}
+
+/// Which asks can be about a row, so that a whole catalogue can be asked for in one walk.
+#[derive(Default)]
+struct Index {
+    by_name: HashMap<HostHash, Vec<usize>>,
+    by_parent: HashMap<[u8; PARENT_BYTES], Vec<usize>>,
+}
+
+impl Index {
+    fn new(asks: &[Ask]) -> Self {
+        let mut index = Index::default();
+        for (place, ask) in asks.iter().enumerate() {
+            for name in &ask.names {
+                index.by_name.entry(*name).or_default().push(place);
+            }
+            for name in &ask.below {
+                index.by_parent.entry(short(*name)).or_default().push(place);
+            }
+        }
+        index
+    }
+
+    fn near(&self, row: &LedgerDay) -> BTreeSet<usize> {
+        let parents = row.above.chunks_exact(PARENT_BYTES);
+        let below =
+            parents.filter_map(|p| self.by_parent.get(<&[u8; PARENT_BYTES]>::try_from(p).ok()?));
+        self.by_name.get(&row.host).into_iter().chain(below).flatten().copied().collect()
     }
 }
 
@@ -277,18 +333,24 @@ fn read_key(path: &Path) -> Result<Option<LedgerKey>, Error> {
 }
 
 /// Makes a key of the system's chance and keeps it where only its owner reads it.
-fn make_key(path: PathBuf) -> Result<LedgerKey, Error> {
+fn chance() -> std::io::Result<[u8; KEY_BYTES]> {
     let mut octets = [0; KEY_BYTES];
-    let made = File::open("/dev/urandom").and_then(|mut chance| chance.read_exact(&mut octets));
-    let kept = made.and_then(|()| {
+    File::open(CHANCE).and_then(|mut chance| chance.read_exact(&mut octets))?;
+    Ok(octets)
+}
+
+fn make_key(path: PathBuf) -> Result<LedgerKey, Error> {
+    let made = chance();
+    let kept = made.and_then(|octets| {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&path)?;
         file.set_permissions(Permissions::from_mode(MODE))?;
         file.write_all(&octets)?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(octets)
     });
     match kept {
-        Ok(()) => Ok(LedgerKey::new(octets)),
+        Ok(octets) => Ok(LedgerKey::new(octets)),
         Err(source) => Err(Error::File { path, source }),
     }
 }

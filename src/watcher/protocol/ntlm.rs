@@ -274,16 +274,16 @@ impl StreamParser for Ntlm {
 pub fn looks_like(bytes: &[u8]) -> bool {
     let binds = |look| matches!(look, Ok(Look::Unit(Unit { sets_up: true, .. })));
     match bytes {
-        [0, _, _, _, 0xfe | 0xff, b'S', b'M', b'B', ..] => true,
         [5, 0 | 1, 11 | 14, _, 0 | 0x10, 0, 0, 0, ..] => binds(rpc(bytes)),
         [0x30, ..] => binds(ldap_unit(bytes)),
-        // TDS 7 (MS-TDS §2.2.3.1): a login that says its own length again, or the offer before it,
-        // whose first option is the version.
+        // TDS 7 (MS-TDS §2.2.3.1): a login that says its own length again.
         &[0x10, 1, high, low, _, _, _, 0, a, b, c, d, ..] => {
             let inner = u32::from_le_bytes([a, b, c, d]).saturating_add(8);
             inner == u32::from(u16::from_be_bytes([high, low]))
         }
-        [0x12, 1, _, _, _, _, _, 0, 0, 0, _, 0, 6, ..] => true,
+        // SMB; and the offer before a login of TDS, whose first option is the version.
+        [0, _, _, _, 0xfe | 0xff, b'S', b'M', b'B', ..]
+        | [0x12, 1, _, _, _, _, _, 0, 0, 0, _, 0, 6, ..] => true,
         _ => false,
     }
 }
