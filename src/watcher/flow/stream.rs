@@ -297,8 +297,9 @@ impl Stream {
         if let Some((seq, bytes)) = self.waiting.back() {
             self.next = seq.wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
         }
-        self.held.clear();
-        self.waiting.clear();
+        // Room that nobody will need again goes back.
+        self.held = Vec::new();
+        self.waiting = VecDeque::new();
         self.waiting_bytes = 0;
         self.skip = 0;
     }
