@@ -16,7 +16,9 @@ use rusqlite::{OptionalExtension, params};
 use super::sql::{COUNT_MAX, Count};
 use super::write::Writer;
 use super::{Answers, Error, Store, file};
-use crate::recorder::ledger::{HostHash, KEY_BYTES, LedgerDay, LedgerKey, Sketch};
+use crate::recorder::ledger::{
+    HostHash, KEY_BYTES, LedgerDay, LedgerKey, PARENT_BYTES, Sketch, short,
+};
 
 /// Name of the key's file behind that of the store.
 const KEY_SUFFIX: &str = ".ledger-key";
@@ -118,9 +120,9 @@ impl Store {
     pub fn device_key(&mut self) -> Result<Option<LedgerKey>, Error> {
         match &self.lock {
             Some(_) => self.ledger_key(),
-            None => chance().map(|octets| Some(LedgerKey::new(octets))).map_err(|source| {
-                Error::File { path: PathBuf::from(CHANCE), source }
-            }),
+            None => chance()
+                .map(|octets| Some(LedgerKey::new(octets)))
+                .map_err(|source| Error::File { path: PathBuf::from(CHANCE), source }),
         }
     }
 }
@@ -152,6 +154,7 @@ impl Answers {
     /// If the store cannot be read.
     pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<Days>), Error> {
         let mut found: Vec<Hunting> = asks.iter().map(|_| Hunting::default()).collect();
+        let index = Index::new(asks);
         let mut span: Option<Days> = None;
         let mut walk = self.conn.prepare(
             "SELECT day, host, above, bytes_up, bytes_down, flows, evidence, devices FROM ledger",
@@ -171,13 +174,44 @@ impl Answers {
             span = Some(span.map_or((row.day, row.day), |(first, last)| {
                 (first.min(row.day), last.max(row.day))
             }));
-            for (ask, found) in asks.iter().zip(&mut found) {
-                if ask.fits(&row) {
+            for place in index.near(&row) {
+                if let (Some(ask), Some(found)) = (asks.get(place), found.get_mut(place))
+                    && ask.fits(&row)
+                {
                     found.add(&row);
                 }
             }
         }
         Ok((found.into_iter().map(Hunting::finish).collect(), span))
+    }
+}
+
+/// Which asks can be about a row, so that a whole catalogue can be asked for in one walk.
+#[derive(Default)]
+struct Index {
+    by_name: HashMap<HostHash, Vec<usize>>,
+    by_parent: HashMap<[u8; PARENT_BYTES], Vec<usize>>,
+}
+
+impl Index {
+    fn new(asks: &[Ask]) -> Self {
+        let mut index = Index::default();
+        for (place, ask) in asks.iter().enumerate() {
+            for name in &ask.names {
+                index.by_name.entry(*name).or_default().push(place);
+            }
+            for name in &ask.below {
+                index.by_parent.entry(short(*name)).or_default().push(place);
+            }
+        }
+        index
+    }
+
+    fn near(&self, row: &LedgerDay) -> BTreeSet<usize> {
+        let parents = row.above.chunks_exact(PARENT_BYTES);
+        let below =
+            parents.filter_map(|p| self.by_parent.get(<&[u8; PARENT_BYTES]>::try_from(p).ok()?));
+        self.by_name.get(&row.host).into_iter().chain(below).flatten().copied().collect()
     }
 }
 
