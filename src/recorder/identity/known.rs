@@ -92,13 +92,6 @@ impl Known {
         self.inventory.person(user).map_or(&[], |p| &p.groups)
     }
 
-    /// `true` if nothing of what this person does may be recorded.
-    pub fn excludes(&self, user: &str) -> bool {
-        let excluded = &self.settings.exclude_groups;
-        let is = |group: &Text| excluded.iter().any(|e| e.eq_ignore_ascii_case(group));
-        !excluded.is_empty() && self.groups(user).iter().any(is)
-    }
-
     /// Department of a device: as the configuration has it, else as its managers do.
     pub fn department(
         &self,
@@ -109,6 +102,13 @@ impl Known {
     ) -> Option<Text> {
         let by_place = self.departments.name(Place { addr, mac, host });
         by_place.or_else(|| managed.and_then(|m| m.department.as_ref())).cloned()
+    }
+
+    /// `true` if nothing of what this person does may be recorded.
+    pub fn excludes(&self, user: &str) -> bool {
+        let excluded = &self.settings.exclude_groups;
+        let is = |group: &Text| excluded.iter().any(|e| e.eq_ignore_ascii_case(group));
+        !excluded.is_empty() && self.groups(user).iter().any(is)
     }
 
     /// Takes names out of rows that go to a store which must have none; `said` are the names that
