@@ -576,7 +576,8 @@ impl Tracker {
     pub fn resolve(&self, realm: Realm, addr: IpAddr, at: Timestamp) -> Resolved {
         let interval = self.bindings.at(realm, addr, at);
         if interval.is_some_and(|i| self.disputed(i)) {
-            return Resolved { person: self.crowd(realm, addr), ..Resolved::default() };
+            let department = self.known.department(addr, None, None, None);
+            return Resolved { person: self.crowd(realm, addr), department, ..Resolved::default() };
         }
         let binding = interval.filter(|i| !self.forwarded(i));
         let device = binding.and_then(|i| self.devices.get(i.device));
