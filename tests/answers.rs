@@ -211,6 +211,7 @@ fn office(names: [&str; 2], capture: &str) -> Facts {
         bytes_up: 2_440,
         bytes_down: 19_500,
         actors: 1,
+        devices: Vec::new(),
         first_seen: Timestamp(NINE),
         last_seen: Timestamp(NINE + 9 * S),
     };

@@ -172,6 +172,7 @@ fn candidate(host: &str, grammars: &str, bytes_up: u64) -> Candidate {
         bytes_up,
         bytes_down: 1,
         actors: 1,
+        devices: Vec::new(),
         first_seen: Timestamp(MONDAY),
         last_seen: Timestamp(MONDAY + S),
     }

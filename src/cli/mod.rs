@@ -7,6 +7,7 @@ pub mod dist;
 pub mod doctor;
 pub mod evidence;
 pub mod export;
+pub mod files;
 pub mod forget;
 pub mod hunt;
 pub mod identity;
@@ -31,7 +32,6 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::answer::summary::Facts;
 use crate::config::ConfigError;
-use crate::recorder::signature::Catalogue;
 use crate::recorder::words::{Disposition, Level};
 use crate::types::Timestamp;
 
@@ -134,11 +134,15 @@ where the catalogue does not know the name.
 
 Examples:
   shadowtap lookup chatgpt.com api.openai.com
+  shadowtap lookup -c shadowtap.toml gpt.intern.example   with the local signatures
   cut -f3 hosts.tsv | shadowtap lookup -")]
 pub struct LookupArgs {
     /// Host names; - reads one a line from standard input.
     #[arg(required = true, value_name = "HOST|-")]
     pub hosts: Vec<String>,
+    /// Configuration file.
+    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Signatures from this folder instead of the built-in ones.
     #[arg(long, value_name = "DIR")]
     pub signatures: Option<PathBuf>,
@@ -210,11 +214,8 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
-    let catalogue = match &args.signatures {
-        Some(dir) => Catalogue::from_dir(dir),
-        None => Catalogue::embedded(),
-    };
-    let catalogue = catalogue.map_err(|e| Problem::usage(e.to_string()))?;
+    let config = signatures::config(args.config.as_deref(), args.signatures.as_deref())?;
+    let catalogue = config.catalogue()?;
     let mut out = BufWriter::new(io::stdout().lock());
     for host in &args.hosts {
         if host == "-" {

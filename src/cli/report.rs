@@ -12,7 +12,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use super::{Problem, Since, policy};
+use super::files::Files;
+use super::{Problem, Since};
 use crate::answer::mask::Names;
 use crate::answer::report::{self, Format, Options};
 use crate::recorder::identity::Known;
@@ -109,15 +110,17 @@ pub fn today(
     policy: Option<&PathBuf>,
     signatures: Option<&PathBuf>,
 ) -> anyhow::Result<Today> {
-    let mut config = policy::configured(config, policy, signatures)?;
-    let (mut policy, mut problems) = config.policy(&config.catalogue()?)?;
+    let files =
+        Files { config: config.cloned(), policy: policy.cloned(), signatures: signatures.cloned() };
+    let mut config = files.load()?;
+    let (catalogue, risk) = config.catalogue_and_risk()?;
+    let (mut policy, mut problems) = config.policy(&catalogue)?;
     let here = PathBuf::from(POLICY_HERE);
     if config.policy.file.is_none() && policy.rules().is_empty() && here.is_file() {
         config.policy.file = Some(here);
-        (policy, problems) = config.policy(&config.catalogue()?)?;
+        (policy, problems) = config.policy(&catalogue)?;
         eprintln!("shadowtap: judged by {POLICY_HERE} here, as nothing names another policy");
     }
-    let (catalogue, risk) = config.catalogue_and_risk()?;
     for problem in problems {
         eprintln!("{problem}");
     }

@@ -83,6 +83,8 @@ struct LineDocument<'s> {
     attribute: &'s str,
     weight: u32,
     value: &'s str,
+    /// `read`, `quoted` or `recalled`; what is only recalled counts as unknown.
+    how: Option<&'static str>,
     percent: Option<u32>,
     source: Option<&'s str>,
     date: Option<&'s str>,
@@ -174,7 +176,12 @@ fn text(service: &Service, score: &Score, out: &mut impl Write) -> anyhow::Resul
                 let points = f64::from(weight * percent) / 100.0;
                 let value = format!("{attribute} = {}", fact.value);
                 writeln!(out, "  {value:46} {points:>5} of {weight:<3} {reason}")?;
-                writeln!(out, "    {} ({})", fact.source, fact.date)?;
+                writeln!(out, "    {} ({}, {})", fact.source, fact.how.word(), fact.date)?;
+            }
+            (Some(fact), None) => {
+                let value = format!("{attribute} = {}?", fact.value);
+                writeln!(out, "  {value:46} {:>5} of {weight:<3} {reason}", "-")?;
+                writeln!(out, "    {}: nobody read it there, so it does not count", fact.source)?;
             }
             _ => writeln!(
                 out,
@@ -209,6 +216,7 @@ fn document<'s>(service: &'s Service, score: &'s Score) -> Document<'s> {
         attribute: &line.attribute,
         weight: line.weight,
         value: line.fact.as_ref().map_or("unknown", |f| &f.value),
+        how: line.fact.as_ref().map(|f| f.how.word()),
         percent: line.percent,
         source: line.fact.as_ref().map(|f| f.source.as_str()),
         date: line.fact.as_ref().map(|f| f.date.as_str()),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Problem;
 use super::import::{self, ListFormat};
 use crate::answer::indicators::{self, Format};
-use crate::answer::terminal::printable;
+use crate::answer::terminal::{counted, printable};
 use crate::config::{Config, ConfigError, Flag};
 use crate::recorder::signature::bundle::{BUNDLE_MAX_BYTES, Bundle, Refusal, STAMP_FILE, Stamp};
 use crate::recorder::signature::check::{self, Finding, Report};
@@ -266,7 +266,7 @@ fn open(args: &VerifyArgs, installed: Option<Stamp>) -> anyhow::Result<Result<Bu
     let octets = limited(&args.bundle)?;
     let key = limited(&args.key)?;
     let Ok(signature) = limited(Path::new(&signature)) else {
-        return Ok(Err(Refusal::Unreadable("the signature (FILE.minisig), which is missing, or")));
+        return Ok(Err(Refusal::Unsigned));
     };
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let today = args.today.unwrap_or_else(today);
@@ -346,10 +346,10 @@ fn run_import(args: &ImportArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     let draft = import::draft(&list, args.format, &name, &today, &catalogue);
     out.write_all(draft.text.as_bytes())?;
     eprintln!(
-        "shadowtap: {} hosts in the draft, {} known already, {} lines left out",
-        draft.hosts,
+        "shadowtap: {} in the draft, {} known already, {} left out",
+        counted(draft.hosts as u64, "host"),
         draft.known,
-        draft.left_out.len()
+        counted(draft.left_out.len() as u64, "line")
     );
     for (number, why) in draft.left_out.iter().take(LEFT_OUT_SHOWN) {
         eprintln!("shadowtap: line {number}: {why}");

@@ -204,6 +204,15 @@ struct CandidateTotals {
     told: Told,
 }
 
+/// Under which keys what is outside the catalogue is hashed.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// Destinations, whose tenants the catalogue knows; without it no ledger is kept.
+    pub ledger: Option<(&'a LedgerKey, &'a Catalogue)>,
+    /// Devices at candidates; without it those of several inputs are not united.
+    pub devices: Option<&'a LedgerKey>,
+}
+
 /// Flows of candidates counted exactly; more is "at least so many".
 const CANDIDATE_FLOWS_MAX: usize = 10_000;
 
@@ -578,11 +587,11 @@ impl Aggregate {
         versions: &Versions,
         judge: &dyn Refine,
         key_of: impl Fn(u16) -> Text,
-        ledger: Option<(&LedgerKey, &Catalogue)>,
+        keys: Keys<'_>,
     ) -> Vec<(u16, InputRows)> {
         let rows = |(input, growing): (u16, Box<Growing>)| {
             let key = key_of(input);
-            (input, growing.finish(versions, judge, &key, ledger))
+            (input, growing.finish(versions, judge, &key, keys))
         };
         let mut inputs = self.others;
         inputs.insert(self.input, self.growing);
@@ -598,7 +607,7 @@ impl Aggregate {
         key_of: impl Fn(u16) -> Text,
         now: Timestamp,
         whole: bool,
-        ledger: Option<(&LedgerKey, &Catalogue)>,
+        keys: Keys<'_>,
     ) -> Vec<(u16, InputRows)> {
         let today = u32::try_from(now.seconds() / 86_400).unwrap_or(u32::MAX);
         // With a new day names are counted anew, and places of the old one mean nothing more.
@@ -607,12 +616,12 @@ impl Aggregate {
         let mut rows = Vec::new();
         for (input, growing) in std::iter::once(current).chain(self.others.iter_mut()) {
             let key = key_of(*input);
-            let ledger = ledger.filter(|_| whole || anew);
+            let ledger = keys.ledger.filter(|_| whole || anew);
             let ledger = ledger.map(|(key, catalogue)| growing.ledger(key, catalogue));
             if whole || anew {
                 growing.matched.clear();
             }
-            let grown = growing.grown(versions, judge, &key, today, whole || anew);
+            let grown = growing.grown(versions, judge, &key, (today, whole || anew), keys.devices);
             rows.push((*input, InputRows { ledger: ledger.unwrap_or_default(), ..grown }));
             if anew {
                 growing.by_name.clear();
@@ -775,9 +784,9 @@ impl Growing {
         versions: &Versions,
         judge: &dyn Refine,
         key: &Text,
-        ledger: Option<(&LedgerKey, &Catalogue)>,
+        keys: Keys<'_>,
     ) -> InputRows {
-        let ledger = ledger.map(|(key, catalogue)| self.ledger(key, catalogue));
+        let ledger = keys.ledger.map(|(key, catalogue)| self.ledger(key, catalogue));
         let findings = self.refine(judge);
         self.promote(&findings);
         let usage = self.usage.into_values().map(|grown| grown.row).collect();
@@ -786,8 +795,11 @@ impl Growing {
             .into_iter()
             .map(|((.., day), totals)| totals.finish(day, key, versions, judge))
             .collect();
-        let candidates =
-            self.candidates.into_iter().map(|((day, host), t)| t.row(day, host)).collect();
+        let candidates = self
+            .candidates
+            .into_iter()
+            .map(|((day, host), t)| t.row(day, host, keys.devices))
+            .collect();
         let destinations = destinations(self.by_name, &mut self.destinations, &self.lumped);
         let coverage = coverage(self.coverage);
         let hidden = refine::hidden(self.hidden.into_values(), judge);
@@ -812,8 +824,8 @@ impl Growing {
         versions: &Versions,
         judge: &dyn Refine,
         key: &Text,
-        today: u32,
-        whole: bool,
+        (today, whole): (u32, bool),
+        devices: Option<&LedgerKey>,
     ) -> InputRows {
         let mut told = std::mem::take(&mut self.told);
         for (key, totals) in self.refine(judge) {
@@ -832,7 +844,7 @@ impl Growing {
         self.told = told;
         let mut candidates = Vec::new();
         self.candidates.retain(|(day, host), totals| {
-            candidates.extend(totals.growth(*day, host));
+            candidates.extend(totals.growth(*day, host, devices));
             !over(*day)
         });
         let mut roll_ups = Vec::new();
@@ -968,11 +980,11 @@ impl FindingTotals {
 
 impl CandidateTotals {
     /// What came since the last call.
-    fn growth(&mut self, day: u32, host: &Text) -> Option<Candidate> {
+    fn growth(&mut self, day: u32, host: &Text, key: Option<&LedgerKey>) -> Option<Candidate> {
         if !std::mem::take(&mut self.grown) {
             return None;
         }
-        let mut row = self.row(day, host.clone());
+        let mut row = self.row(day, host.clone(), key);
         let now = Told { up: row.bytes_up, down: row.bytes_down, flows: row.flows };
         row.bytes_up -= self.told.up.min(now.up);
         row.bytes_down -= self.told.down.min(now.down);
@@ -981,11 +993,12 @@ impl CandidateTotals {
         Some(row)
     }
 
-    fn row(&self, day: u32, host: Text) -> Candidate {
+    fn row(&self, day: u32, host: Text, key: Option<&LedgerKey>) -> Candidate {
         let grammars: Vec<&str> = self.grammars.iter().copied().collect();
         let grammars = grammars.join(",");
         let answer =
             if self.answered { "and answers were seen" } else { "no answer in kind was seen" };
+        let devices = key.map(|key| key.devices(&host, self.clients.iter().copied()));
         Candidate {
             day,
             host,
@@ -995,6 +1008,7 @@ impl CandidateTotals {
             bytes_up: self.up,
             bytes_down: self.down,
             actors: self.clients.len() as u64,
+            devices: devices.unwrap_or_default(),
             first_seen: self.first,
             last_seen: self.last,
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Place, Refine, Seen, Versions};
+use super::aggregate::{Aggregate, Judged, Keys, Place, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
 use super::identity::{Known, Source, Tracker};
@@ -203,6 +203,8 @@ pub struct Desk {
     captures: Vec<Text>,
     /// Key of the ledger, if there is one.
     ledger: Option<LedgerKey>,
+    /// Key under which devices at candidates are hashed.
+    devices: Option<LedgerKey>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
     /// A use was seen that nobody was told of yet.
     urgent: bool,
@@ -221,6 +223,7 @@ impl Desk {
             worlds: 1,
             captures: Vec::new(),
             ledger: None,
+            devices: None,
             carried: HashMap::default(),
             urgent: false,
         }
@@ -231,9 +234,10 @@ impl Desk {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
     }
 
-    /// Keeps a ledger of all destinations under this key.
-    pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
-        self.ledger = key;
+    /// Keeps a ledger of all destinations under the first key, and tells devices at candidates
+    /// apart under the second.
+    pub fn keys(&mut self, ledger: Option<LedgerKey>, devices: Option<LedgerKey>) {
+        (self.ledger, self.devices) = (ledger, devices);
     }
 
     /// Who was who in earlier inputs, by what the store remembers.
@@ -308,9 +312,9 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        let keys = hashing(self.ledger.as_ref(), self.devices.as_ref(), &self.rules);
         let judge = Hindsight { rules: &self.rules, who: &world.who };
-        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of, ledger);
+        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of, keys);
         attach(&mut rows, world.who.rows());
         self.rules.known.veil_rows(&mut rows, world.who.names());
         rows
@@ -370,9 +374,9 @@ impl Desk {
         now: Timestamp,
         whole: bool,
     ) -> Vec<(u16, InputRows)> {
-        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        let keys = hashing(self.ledger.as_ref(), self.devices.as_ref(), &self.rules);
         let judge = AtTheTime { rules: &self.rules };
-        let mut rows = world.aggregate.grown(&self.versions, &judge, key_of, now, whole, ledger);
+        let mut rows = world.aggregate.grown(&self.versions, &judge, key_of, now, whole, keys);
         if whole {
             attach(&mut rows, world.who.grown());
         }
@@ -1045,6 +1049,15 @@ impl Desk {
             world.hides(o, hider_row(hider.kind));
         }
     }
+}
+
+/// The keys of a desk, as rows are made.
+fn hashing<'a>(
+    ledger: Option<&'a LedgerKey>,
+    devices: Option<&'a LedgerKey>,
+    rules: &'a Rulebook,
+) -> Keys<'a> {
+    Keys { ledger: ledger.map(|key| (key, &*rules.catalogue)), devices }
 }
 
 /// Puts what is known of who is who beside the other rows of its input.

@@ -13,6 +13,7 @@
 //! Source: Flajolet et al., HyperLogLog (2007), with linear counting for small numbers.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::signature::{Catalogue, Kind};
@@ -39,6 +40,12 @@ const RANK_MAX: u8 = 31;
 
 /// Bias of 64 registers (the paper's alpha).
 const ALPHA: f64 = 0.709;
+
+/// Octets of a device's hash. Among [`DEVICES_MAX`] two are alike once in 500 million times.
+pub const DEVICE_BYTES: usize = 5;
+
+/// Devices at one destination that are told apart over several inputs; more is "at least".
+pub const DEVICES_MAX: usize = 64;
 
 /// The secret under which names are hashed. Without it the ledger cannot be asked.
 #[derive(Clone, PartialEq, Eq)]
@@ -113,15 +120,28 @@ impl LedgerKey {
 
     /// Counts a device at a row's destination.
     pub fn count(&self, row: &mut LedgerDay, device: IpAddr) {
+        row.devices.insert(self.device(row.host, device));
+    }
+
+    /// Hashes of devices at a destination, so that those of several inputs can be united: the
+    /// first octets of each, the lowest [`DEVICES_MAX`] in order.
+    pub fn devices(&self, name: &str, devices: impl Iterator<Item = IpAddr>) -> Vec<u8> {
+        let host = self.host(name);
+        let hashes: BTreeSet<[u8; DEVICE_BYTES]> =
+            devices.map(|device| short(self.device(host, device))).collect();
+        hashes.into_iter().take(DEVICES_MAX).flatten().collect()
+    }
+
+    fn device(&self, host: HostHash, device: IpAddr) -> u64 {
         let mut text = [0; 24];
-        let [host @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut text;
-        *host = row.host.to_be_bytes();
+        let [host_octets @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut text;
+        *host_octets = host.to_be_bytes();
         let [_, _, _, _, _, _, _, _, addr @ ..] = &mut text;
         *addr = match device {
             IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
             IpAddr::V6(a) => a.octets(),
         };
-        row.devices.insert(self.hash(b'd', &text));
+        self.hash(b'd', &text)
     }
 
     fn hash(&self, what: u8, text: &[u8]) -> u64 {

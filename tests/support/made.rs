@@ -355,6 +355,7 @@ pub fn fill(path: &Path, size: Size, seed: u64) {
             bytes_up: 9_000,
             bytes_down: 60_000,
             actors: 2,
+            devices: Vec::new(),
             first_seen: Timestamp(begin + 9 * HOUR),
             last_seen: Timestamp(begin + 10 * HOUR),
         });

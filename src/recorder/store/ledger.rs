@@ -23,6 +23,9 @@ use crate::recorder::ledger::{
 /// Name of the key's file behind that of the store.
 const KEY_SUFFIX: &str = ".ledger-key";
 
+/// Where keys come from.
+const CHANCE: &str = "/dev/urandom";
+
 /// Readable by its owner alone.
 const MODE: u32 = 0o600;
 
@@ -105,6 +108,22 @@ impl Store {
             }
         }
         Ok(Some(key))
+    }
+}
+
+impl Store {
+    /// The key under which devices at candidates are hashed: the ledger's, or where nothing stays,
+    /// one that nobody will know.
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn device_key(&mut self) -> Result<Option<LedgerKey>, Error> {
+        match &self.lock {
+            Some(_) => self.ledger_key(),
+            None => chance()
+                .map(|octets| Some(LedgerKey::new(octets)))
+                .map_err(|source| Error::File { path: PathBuf::from(CHANCE), source }),
+        }
     }
 }
 
@@ -314,18 +333,24 @@ fn read_key(path: &Path) -> Result<Option<LedgerKey>, Error> {
 }
 
 /// Makes a key of the system's chance and keeps it where only its owner reads it.
-fn make_key(path: PathBuf) -> Result<LedgerKey, Error> {
+fn chance() -> std::io::Result<[u8; KEY_BYTES]> {
     let mut octets = [0; KEY_BYTES];
-    let made = File::open("/dev/urandom").and_then(|mut chance| chance.read_exact(&mut octets));
-    let kept = made.and_then(|()| {
+    File::open(CHANCE).and_then(|mut chance| chance.read_exact(&mut octets))?;
+    Ok(octets)
+}
+
+fn make_key(path: PathBuf) -> Result<LedgerKey, Error> {
+    let made = chance();
+    let kept = made.and_then(|octets| {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&path)?;
         file.set_permissions(Permissions::from_mode(MODE))?;
         file.write_all(&octets)?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(octets)
     });
     match kept {
-        Ok(()) => Ok(LedgerKey::new(octets)),
+        Ok(octets) => Ok(LedgerKey::new(octets)),
         Err(source) => Err(Error::File { path, source }),
     }
 }

@@ -348,8 +348,11 @@ pub struct Candidate {
     pub bytes_up: u64,
     /// Payload bytes to the clients.
     pub bytes_down: u64,
-    /// Distinct clients; over several inputs at least this many.
+    /// Distinct clients.
     pub actors: u64,
+    /// Keyed hashes of them ([`LedgerKey::devices`](crate::recorder::ledger::LedgerKey::devices)),
+    /// by which those of several inputs are united; none without a key.
+    pub devices: Vec<u8>,
     /// First packet.
     pub first_seen: Timestamp,
     /// Last packet.

@@ -250,9 +250,9 @@ impl Writer<'_> {
 
     fn candidate(&self, input: i64, row: &Candidate) -> Result<(), Error> {
         let mut put = self.tx.prepare_cached(
-            "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?13)
              ON CONFLICT DO UPDATE SET
-                 evidence = excluded.evidence,
+                 evidence = excluded.evidence, devices = excluded.devices,
                  flows = min(flows + excluded.flows, ?12),
                  bytes_up = min(bytes_up + excluded.bytes_up, ?12),
                  bytes_down = min(bytes_down + excluded.bytes_down, ?12),
@@ -273,6 +273,7 @@ impl Writer<'_> {
             row.first_seen,
             row.last_seen,
             Count(COUNT_MAX),
+            row.devices,
         ])?;
         Ok(())
     }

@@ -152,7 +152,7 @@ impl Recorder {
         }
         let couriers = Couriers::start(&setup, &config, file.as_deref(), views)?;
         let mut desk = Desk::new(rules.clone());
-        desk.keep_ledger(store.ledger_key()?);
+        desk.keys(store.ledger_key()?, store.device_key()?);
         desk.captures(setup.interfaces.iter().map(|n| Text::from(n.as_str())).collect());
         let directory = Arc::new(Directory::default());
         desk.directory(directory.clone());
