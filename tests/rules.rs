@@ -177,6 +177,7 @@ fn a_candidate_is_told_where_it_is_wanted() {
         bytes_up: 900,
         bytes_down: 900,
         actors: 1,
+        devices: Vec::new(),
         first_seen: Timestamp(BEGIN),
         last_seen: Timestamp(BEGIN + HOUR),
     };
