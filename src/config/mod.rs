@@ -539,12 +539,8 @@ impl Reader {
                 forbidden: self.flag("alerts.forbidden"),
                 upload_bytes: Some(self.number("alerts.upload_bytes", 0, u64::MAX))
                     .filter(|n| *n > 0),
-                upload_session_bytes: Some(self.number(
-                    "alerts.upload_session_bytes",
-                    0,
-                    u64::MAX,
-                ))
-                .filter(|n| *n > 0),
+                upload_session_bytes: Some(self.number("alerts.upload_session_bytes", 0, u64::MAX))
+                    .filter(|n| *n > 0),
                 risky: BTreeSet::new(),
                 sensitive,
                 upload_baseline: Some(self.number("alerts.upload_baseline", 0, 1 << 20))

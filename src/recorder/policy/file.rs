@@ -37,8 +37,21 @@ const TEXT_MAX: usize = 500;
 
 /// Keys of a rule.
 const KEYS: [&str; 15] = [
-    "name", "service", "vendor", "category", "tenant", "status", "owner", "reason", "decided",
-    "expires", "networks", "devices", "users", "groups", "departments",
+    "name",
+    "service",
+    "vendor",
+    "category",
+    "tenant",
+    "status",
+    "owner",
+    "reason",
+    "decided",
+    "expires",
+    "networks",
+    "devices",
+    "users",
+    "groups",
+    "departments",
 ];
 
 /// Statuses as people write them.

@@ -79,7 +79,8 @@ impl Scope {
             return Some(Outside::Groups);
         }
         let department = asked.actor.department();
-        if !self.departments.is_empty() && !department.is_some_and(|d| among(&self.departments, d)) {
+        if !self.departments.is_empty() && !department.is_some_and(|d| among(&self.departments, d))
+        {
             return Some(Outside::Departments);
         }
         None
