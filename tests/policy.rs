@@ -961,7 +961,7 @@ fn the_file_that_init_writes_loads_and_changes_nothing() {
 #[test]
 fn defaults_are_those_of_the_rooms() {
     let config = Config::load(None).unwrap();
-    assert_eq!(format!("{:?}", config.limits()), format!("{:?}", FlowLimits::of(1_000_000)));
+    assert_eq!(format!("{:?}", config.limits()), format!("{:?}", FlowLimits::of(1 << 22)));
     let (ours, rooms) = (config.store_options(false, false), StoreOptions::default());
     assert_eq!((ours.rules, ours.size_max_bytes), (rooms.rules, rooms.size_max_bytes));
     assert_eq!(ours.retention, Retention::default());
@@ -1136,7 +1136,7 @@ fn mistakes_in_a_configuration_are_told_by_file_and_line() {
             "[limits]\n\nflows_max = \"many\"\n[alerts]\nfirst_use = 1\n",
             &[
                 "c.toml:3:13: error: `flows_max` must be a whole number, not negative\n    flows_max = \"many\"\n    \
-             \u{20}           ^^^^^^\n    the default is 1000000",
+             \u{20}           ^^^^^^\n    the default is 4194304",
                 "c.toml:5:13: error: `first_use` must be true or false\n    first_use = 1\n                ^\n    \
              the default is true",
             ],

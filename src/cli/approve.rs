@@ -14,6 +14,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Problem;
+use super::files::Files;
 use super::report::{POLICY_HERE, Today, file_name, open, today};
 use crate::answer::tally::{Judge, Tally, status};
 use crate::answer::terminal::{Column, counted, printable, table, wrap};
@@ -60,15 +61,9 @@ pub struct DecisionArgs {
     /// The store: keeps the decision in its history, and gives the numbers.
     #[arg(long, value_name = "FILE")]
     pub store: Option<PathBuf>,
-    /// Policy file to change; else the one that the configuration names. Made if there is none.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
     /// Only show what would change.
     #[arg(long)]
     pub dry_run: bool,
@@ -158,14 +153,15 @@ fn run(
     state: State,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let named = args.policy.as_ref().filter(|p| p.exists());
-    let today = today(args.config.as_ref(), named, args.signatures.as_ref())?;
+    // One that is not there yet is going to be made.
+    let policy = args.files.policy.clone().filter(|p| p.exists());
+    let today = today(&Files { policy, ..args.files.clone() })?;
     let answers = args.store.as_deref().map(open).transpose()?;
     let service = match find(&today.catalogue, &args.service) {
         Ok(service) => service,
         Err(problem) => return candidate(args, state, answers.as_ref(), out, problem),
     };
-    let path = args.policy.as_ref().or(today.policy_file.as_ref()).cloned();
+    let path = args.files.policy.as_ref().or(today.policy_file.as_ref()).cloned();
     let path = path.unwrap_or_else(|| PathBuf::from(POLICY_HERE));
     let before = if path.exists() {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::approve::find;
+use super::files::Files;
 use super::report::{open, read_departments, today, write_to};
 use super::{Problem, Since};
 use crate::answer::export::{self, Form, Head};
@@ -81,15 +82,9 @@ pub struct ExportArgs {
     /// Who belongs where, for --what-if.
     #[arg(long, value_name = "FILE")]
     pub departments: Option<PathBuf>,
-    /// Judge by this policy instead of the configured one.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
 }
 
 /// Services to block, and in what words they were chosen.
@@ -104,7 +99,7 @@ struct Chosen {
 /// # Errors
 /// If the store or the output fails, or the list cannot be made.
 pub fn run(args: &ExportArgs) -> anyhow::Result<u8> {
-    let today = today(args.config.as_ref(), args.policy.as_ref(), args.signatures.as_ref())?;
+    let today = today(&args.files)?;
     let catalogue = &today.catalogue;
     let answers = open(&args.store)?;
     let (first, last) = answers.span()?.unwrap_or_default();

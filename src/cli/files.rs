@@ -8,18 +8,36 @@ use clap::Args;
 
 use crate::config::{Config, ConfigError, Flag};
 
-/// Configuration, policy and signatures of a command.
+/// What decides which service a name belongs to.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Files {
+pub struct CatalogueFiles {
     /// Configuration file.
     #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Policy file.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
     /// Signatures from this folder instead of the built-in ones.
     #[arg(long, value_name = "DIR")]
     pub signatures: Option<PathBuf>,
+}
+
+/// What decides how a use is judged.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Files {
+    /// Policy file, instead of the one that the configuration names.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Configuration and signatures.
+    #[command(flatten)]
+    pub catalogue: CatalogueFiles,
+}
+
+impl CatalogueFiles {
+    /// The configuration under these files.
+    ///
+    /// # Errors
+    /// If a file cannot be read or says something that it may not.
+    pub fn load(self) -> Result<Config, ConfigError> {
+        Files { policy: None, catalogue: self }.load()
+    }
 }
 
 impl Files {
@@ -29,7 +47,7 @@ impl Files {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let files = [
             ("--policy", "policy.file", self.policy.as_ref().map(path)),
-            ("--signatures", "signatures.dir", self.signatures.as_ref().map(path)),
+            ("--signatures", "signatures.dir", self.catalogue.signatures.as_ref().map(path)),
         ];
         let flag = |(name, key, value): &(&str, &str, Option<String>)| {
             let (name, key) = ((*name).to_owned(), (*key).to_owned());
@@ -43,6 +61,6 @@ impl Files {
     /// # Errors
     /// If a file cannot be read or says something that it may not.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        Config::load_with(self.config.as_deref(), &self.flags(&[]))
+        Config::load_with(self.catalogue.config.as_deref(), &self.flags(&[]))
     }
 }

@@ -26,10 +26,10 @@ pub mod watch;
 pub mod whois;
 
 use std::io::{self, BufRead, BufWriter};
-use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::files::CatalogueFiles;
 use crate::answer::summary::Facts;
 use crate::config::ConfigError;
 use crate::recorder::words::{Disposition, Level};
@@ -140,12 +140,9 @@ pub struct LookupArgs {
     /// Host names; - reads one a line from standard input.
     #[arg(required = true, value_name = "HOST|-")]
     pub hosts: Vec<String>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Something that the person at the keyboard can mend: exit code 2.
@@ -214,7 +211,7 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
-    let config = signatures::config(args.config.as_deref(), args.signatures.as_deref())?;
+    let config = args.files.clone().load()?;
     let catalogue = config.catalogue()?;
     let mut out = BufWriter::new(io::stdout().lock());
     for host in &args.hosts {

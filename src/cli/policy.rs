@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::config::{exit_code, save, tell};
-use super::files::Files;
+use super::files::{CatalogueFiles, Files};
 use crate::answer::starter::starter_policy;
 use crate::config::ConfigError;
 use crate::recorder::identity::Person;
@@ -82,7 +82,7 @@ pub struct ExplainArgs {
     /// Day, or time with offset, of the use; without it, the answer for all of time
     #[arg(long, value_name = "TIME", value_parser = super::time)]
     pub at: Option<Timestamp>,
-    /// Configuration, policy, signatures.
+    /// Policy, configuration, signatures.
     #[command(flatten)]
     pub files: Files,
     /// As one JSON document
@@ -103,9 +103,9 @@ pub struct InitArgs {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub force: bool,
-    /// Folder of signature files in place of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Arguments of `policy check`.
@@ -118,9 +118,9 @@ pub struct CheckArgs {
     /// Take warnings for errors
     #[arg(long)]
     pub strict: bool,
-    /// Folder of signature files in place of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Runs the command; the answer is the exit code.
@@ -136,8 +136,7 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
-    let catalogue =
-        Files { signatures: args.signatures.clone(), ..Files::default() }.load()?.catalogue()?;
+    let catalogue = args.files.clone().load()?.catalogue()?;
     let answers = Answers::open(&args.store)?;
     let summary = answers.summary(&Scope::default())?;
     save(&args.output, &starter_policy(&summary, &catalogue), args.force, out)?;
@@ -145,8 +144,7 @@ fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8> {
-    let catalogue =
-        Files { signatures: args.signatures.clone(), ..Files::default() }.load()?.catalogue()?;
+    let catalogue = args.files.clone().load()?.catalogue()?;
     let doc = Document::read(&args.file).map_err(ConfigError::from)?;
     let (policy, problems) = Policy::read(&doc, &catalogue)?;
     tell(&problems, out)?;

@@ -69,15 +69,9 @@ pub struct ReportArgs {
     /// Who belongs where, instead of what was recorded: a file of [[department]] tables.
     #[arg(long, value_name = "FILE")]
     pub departments: Option<PathBuf>,
-    /// Judge everything in the store by this policy.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
 }
 
 /// The policy where neither a flag nor the configuration names one, if it is there.
@@ -105,13 +99,7 @@ pub struct Today {
 ///
 /// # Errors
 /// Whatever is wrong with them.
-pub fn today(
-    config: Option<&PathBuf>,
-    policy: Option<&PathBuf>,
-    signatures: Option<&PathBuf>,
-) -> anyhow::Result<Today> {
-    let files =
-        Files { config: config.cloned(), policy: policy.cloned(), signatures: signatures.cloned() };
+pub fn today(files: &Files) -> anyhow::Result<Today> {
     let mut config = files.load()?;
     let (catalogue, risk) = config.catalogue_and_risk()?;
     let (mut policy, mut problems) = config.policy(&catalogue)?;
@@ -148,7 +136,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
     if output.is_none() && binary && io::stdout().is_terminal() {
         return Err(Problem::usage("this format is not for a terminal: add --output FILE").into());
     }
-    let today = today(args.config.as_ref(), args.policy.as_ref(), args.signatures.as_ref())?;
+    let today = today(&args.files)?;
     let departments = read_departments(args.departments.as_deref(), &today)?;
     let answers = open(&args.store)?;
     let last = answers.span()?.map_or(Timestamp(0), |s| s.1);

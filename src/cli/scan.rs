@@ -62,7 +62,7 @@ pub struct ScanArgs {
     /// Another way to name an input; may be repeated.
     #[arg(short = 'r', long = "read", value_name = "FILE|DIR|-")]
     pub read: Vec<PathBuf>,
-    /// Configuration, policy, signatures.
+    /// Policy, configuration, signatures.
     #[command(flatten)]
     pub files: Files,
     /// Print one JSON document instead of the summary.
@@ -138,7 +138,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         ("--observations -", is_dash(args.observations.as_ref())),
         ("--stats -", is_dash(args.stats.as_ref())),
     ])?;
-    let config = Config::load_with(args.files.config.as_deref(), &flags(args)?)?;
+    let config = Config::load_with(args.files.catalogue.config.as_deref(), &flags(args)?)?;
     let (rulebook, problems) = config.rulebook()?;
     if !args.quiet {
         for problem in &problems {
@@ -486,7 +486,7 @@ impl Scan {
         }
         // What these inputs tell of who is who may name somebody in earlier ones.
         if self.kept
-            && let Err(error) = self.store.reattribute(&self.known)
+            && let Err(error) = self.store.reattribute(&self.known, Timestamp(0))
         {
             self.fail("store", &error);
         }

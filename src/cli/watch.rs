@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::files::Files;
+use super::files::{CatalogueFiles, Files};
 use super::{OwnedStdout, Problem};
 use crate::config::{Config, Flag};
 use crate::sensor::live::message::{Exclusions, RecorderSetup};
@@ -44,7 +44,7 @@ pub struct WatchArgs {
     /// Only packets that this BPF expression selects; the last words.
     #[arg(value_name = "BPF", trailing_var_arg = true)]
     pub filter: Vec<String>,
-    /// Configuration, policy, signatures.
+    /// Policy, configuration, signatures.
     #[command(flatten)]
     pub files: Files,
     /// Keep findings and totals in this database.
@@ -82,7 +82,10 @@ impl WatchArgs {
         Self {
             interfaces: interfaces.to_vec(),
             filter: Vec::new(),
-            files: Files { config, ..Files::default() },
+            files: Files {
+                catalogue: CatalogueFiles { config, ..CatalogueFiles::default() },
+                ..Files::default()
+            },
             store: None,
             alerts: None,
             json: false,
@@ -106,7 +109,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
         ("--alerts -", is_dash(args.alerts.as_ref())),
         ("--stats -", is_dash(args.stats.as_ref())),
     ])?;
-    let config = Config::load_with(args.files.config.as_deref(), &flags(args))?;
+    let config = Config::load_with(args.files.catalogue.config.as_deref(), &flags(args))?;
     let keeps = args.store.is_some() || config.store.file.is_some();
     let asked = keeps || args.alerts.is_some() || args.quiet || args.no_view;
     let viewed = stdout.is_free() && !asked && io::stdout().is_terminal();
@@ -117,7 +120,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
     let filter = expression(args)?;
     let mut options = options(args.interfaces.clone(), &config, filter);
     options.recorder = RecorderSetup {
-        config: args.files.config.clone(),
+        config: args.files.catalogue.config.clone(),
         flags: flags(args).into_iter().map(|f| (f.name, f.key, f.value)).collect(),
         store: args.store.clone(),
         alerts: args.alerts.clone(),
@@ -132,7 +135,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
         let socket = socket.display().to_string();
         options.view = Some(vec!["top".to_owned(), "--attach".to_owned(), socket]);
     }
-    start(options, args.files.config.as_deref(), &flags(args))
+    start(options, args.files.catalogue.config.as_deref(), &flags(args))
 }
 
 /// Runs a sensor, and puts the causes that a person can mend into words.

@@ -439,12 +439,23 @@ impl Aggregate {
 
     /// Asks for the row of a name, which is needed soon.
     pub fn prefetch(&self, place: Place) {
-        if place.run == self.run
-            && place.input == self.input
-            && let Some(destination) = self.growing.destinations.get(place.index as usize)
-        {
+        if let Some(destination) = self.at(place) {
             prefetch(destination);
         }
+    }
+
+    /// Asks for the clients of a name, which are needed very soon: where a search for one begins.
+    pub fn prefetch_clients(&self, place: Place) {
+        if let Some(more) = self.at(place).map(|d| &d.devices.more)
+            && let Some(middle) = more.get(more.len() / 2)
+        {
+            prefetch(middle);
+        }
+    }
+
+    fn at(&self, place: Place) -> Option<&Destination> {
+        let here = place.run == self.run && place.input == self.input;
+        self.growing.destinations.get(place.index as usize).filter(|_| here)
     }
 
     /// Bytes (up, down) to a name outside the catalogue; `place` is the name's own.
@@ -767,6 +778,8 @@ impl Growing {
             row.evidence = destination.evidence;
             rows.push(row);
         }
+        // As the store has them: appending to its tree takes a fraction of finding places in it.
+        rows.sort_unstable_by_key(|row| (row.day, row.host.cast_signed()));
         rows
     }
 

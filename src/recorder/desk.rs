@@ -15,7 +15,8 @@ use rapidhash::fast::RandomState;
 use super::aggregate::{Aggregate, Judged, Keys, Place, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
-use super::identity::{Known, Source, Tracker};
+use super::identity::known::Event;
+use super::identity::{Known, Person, Source, Tracker};
 use super::judge::{Carrier, Volume};
 use super::ledger::LedgerKey;
 use super::names::{Asker, Belief, Names};
@@ -145,6 +146,8 @@ struct World {
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
     clients: Hosts,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
+    /// Flows of people who are left out.
+    left_out: HashSet<u64, RandomState>,
     /// Flows to security edges and relays, with the name of what they go through.
     veiled: HashMap<u64, (Text, HiderKind), RandomState>,
     quic_ids: QuicIds,
@@ -184,6 +187,13 @@ impl World {
     }
 
     /// Notes a client whose names something hides; each once.
+    /// Counts a flow of somebody who is left out, once.
+    fn leaves_out(&mut self, o: &Observation) {
+        if self.left_out.len() < HIDDEN_MAX && self.left_out.insert(o.flow.id) {
+            self.aggregate.cover(o.input, "flows_of_people_left_out", None, 1);
+        }
+    }
+
     fn hides(&mut self, o: &Observation, row: &'static str) {
         let client = (o.input, row, o.flow.realm, o.flow.client.addr);
         if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(client) {
@@ -191,6 +201,10 @@ impl World {
         }
     }
 }
+
+/// What Firefox asks a network that may not want its DNS encrypted: `use-application-dns.net`
+/// without an address means no (support.mozilla.org, "Canary domain").
+const CANARY: &str = "use-application-dns.net";
 
 /// The recorder.
 pub struct Desk {
@@ -275,10 +289,16 @@ impl Desk {
                 && let Some((texts, o)) = coming.next()
             {
                 texts.prefetch(o.fact.name());
+                if let Fact::Hello(_) = o.fact {
+                    self.world.who.expect(o.flow.realm, o.flow.client.addr);
+                }
                 ahead.push_back((texts, o));
             }
             if let Some((texts, o)) = ahead.get(AHEAD / 2) {
                 self.world.aggregate.prefetch(texts.place(o.fact.name()));
+            }
+            if let Some((texts, o)) = ahead.get(AHEAD / 4) {
+                self.world.aggregate.prefetch_clients(texts.place(o.fact.name()));
             }
             let Some((texts, observation)) = ahead.pop_front() else { break };
             observe(observation, texts);
@@ -418,6 +438,16 @@ impl Desk {
         self.rules = rules;
     }
 
+    /// Live: files that say who is who were read anew.
+    pub fn know(&mut self, known: Arc<Known>) {
+        self.judge_by(Rulebook { known, ..self.rules.clone() });
+    }
+
+    /// Live: somebody tells of a logon.
+    pub fn hear(&mut self, event: &Event) {
+        self.world.who.hear(event);
+    }
+
     /// Live: who has which address now, for views.
     pub fn directory(&mut self, directory: Arc<super::identity::Directory>) {
         self.world.who.tell(directory);
@@ -443,6 +473,9 @@ impl Desk {
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
+                if &**text == CANARY {
+                    self.world.hides(o, "clients_asking_the_canary");
+                }
                 let hit = self.known(texts, *name).and_then(|n| n.said.hit.clone());
                 if let Some(hit) = hit {
                     self.looked_up(o, &hit);
@@ -462,6 +495,12 @@ impl Desk {
                     *ttl_s,
                     o.time,
                 );
+            }
+            Fact::DnsResponse { name, rcode } => {
+                // What is no answer keeps the browser from encrypting by itself.
+                if *rcode != 0 && texts.str(*name) == CANARY {
+                    self.world.hides(o, "clients_refused_by_the_canary");
+                }
             }
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
@@ -499,14 +538,21 @@ impl Desk {
                     self.local_name(o, name);
                 }
             }
-            Fact::Account { source, user, .. } => {
+            Fact::Runs(what) => {
                 let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+                if let Some(what) = texts.text(*what) {
+                    self.world.who.announces(realm, addr, what, o.time, o.input);
+                }
+            }
+            Fact::Account { source, user, .. } => {
                 let source = account_source(*source);
-                self.world.who.account(realm, addr, source, texts.str(*user), o.time, o.input);
+                self.world.who.login(&o.flow, source, texts.str(*user), o.time, o.input);
+            }
+            Fact::LoginAnswer { granted } => {
+                self.world.who.answered(&o.flow, *granted, o.time);
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
-            | Fact::DnsResponse { .. }
             | Fact::LocalName { .. }
             | Fact::SocksTarget { .. }
             | Fact::ProxySource(_) => {}
@@ -563,6 +609,9 @@ impl Desk {
             return;
         }
         let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, o.time);
+        if actor.who == Person::Excluded {
+            return;
+        }
         let ruling = self.rules.ruling(hit, &actor, o.time);
         self.world.aggregate.looked_up(o.input, &actor, hit, &ruling, &self.versions, o.time);
     }
@@ -581,7 +630,7 @@ impl Desk {
             self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
         }
         if let Some(name) = &name {
-            self.hider(o, name.text, texts.str(hello.alpn));
+            self.hider(o, name, texts.str(hello.alpn));
         }
         if hidden {
             return;
@@ -611,11 +660,11 @@ impl Desk {
     }
 
     /// Notes whom a client hides behind, if it says so by a name.
-    fn hider(&mut self, o: &Observation, name: &Text, alpn: &str) {
+    fn hider(&mut self, o: &Observation, name: &Name<'_>, alpn: &str) {
         let world = &mut self.world;
-        let (by, kind) = match self.rules.network.by_name(name) {
-            Some(hider) => (Text::from(hider.name.as_str()), hider.kind),
-            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name) => {
+        let (by, kind) = match name.said.hider.as_deref() {
+            Some((kind, by)) => (by.clone(), *kind),
+            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name.text) => {
                 // A browser that named a host so would have asked for its address.
                 let asker = world.who.asker(o.flow.realm, o.flow.client.addr, o.time);
                 if world.names.name(o.flow.realm, asker, o.flow.server.addr, o.time).is_some() {
@@ -634,7 +683,7 @@ impl Desk {
 
     /// `name` is the outer name of an encrypted hello.
     fn hides(&self, name: &Name<'_>, at: Timestamp) -> bool {
-        name.said.hider == Some(HiderKind::EchPublicName)
+        matches!(name.said.hider.as_deref(), Some((HiderKind::EchPublicName, _)))
             || self.world.names.offers_ech(name.text, at)
     }
 
@@ -646,7 +695,7 @@ impl Desk {
             self.world.who.proxy(realm, o.flow.server.addr);
             // Logins at a proxy are people's; those at any other server may be anything.
             let user = texts.str(http.user);
-            self.world.who.account(realm, addr, Source::Basic, user, o.time, o.input);
+            self.world.who.login(&o.flow, Source::Basic, user, o.time, o.input);
         }
         let behind = http.forwarded.filter(|_| self.world.who.trusts(addr));
         if let Some(behind) = behind {
@@ -654,9 +703,9 @@ impl Desk {
             self.world.who.account(realm, behind, Source::Proxy, user, o.time, o.input);
         }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
-        if let Some(name) = texts.text(http.host) {
+        if let Some(name) = self.known(texts, http.host) {
             // Clear text has no ALPN: nothing here looks like Tor.
-            self.hider(o, name, "http");
+            self.hider(o, &name, "http");
         }
         if self.inbound(&o.flow) {
             return;
@@ -685,7 +734,9 @@ impl Desk {
         }
         if let Some(behind) = behind {
             let actor = self.world.who.actor(realm, behind, o.time);
-            if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
+            if actor.who == Person::Excluded {
+                self.world.flows.remove(&o.flow.id);
+            } else if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
                 flow.actor = actor;
             }
         }
@@ -728,6 +779,10 @@ impl Desk {
                 return None;
             }
             let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, at);
+            if actor.who == Person::Excluded {
+                self.world.leaves_out(o);
+                return None;
+            }
             let flow = MatchedFlow {
                 hit,
                 name,
@@ -881,6 +936,9 @@ impl Desk {
     fn carried(&mut self, o: &Observation, delta: &Delta) -> Option<OpenFlow> {
         /// A flow that was silent for longer than a named flow may be is another one.
         const LONGEST_PAUSE: u64 = 3_600 * Timestamp::SECOND;
+        if self.carried.is_empty() {
+            return None;
+        }
         let key = (o.flow.protocol, o.flow.client, o.flow.server);
         let open = self.carried.remove(&key)?;
         // A flow without a name of its own knows its times to the second only.
