@@ -145,6 +145,7 @@ fn once(ids: &[String]) -> Vec<String> {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "how long each takes alone is measured")]
 fn whoever_is_killed_every_committed_alert_arrives() {
     let kills: u64 =
         std::env::var("SHADOWTAP_KILLS").map_or(24, |n| n.parse().expect("a number of kills"));

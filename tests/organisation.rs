@@ -69,9 +69,9 @@ fn morning(dir: &Path) {
         (30, 3, "10.1.9.13", "api.openai.com"),
         (40, 3, "10.1.9.13", "api.newcomer.example"),
     ] {
-        let at = MS + at * 1_000;
+        let (port, at) = (5_000 + at, MS + u64::from(at) * 1_000);
         w.arp(at, mac(n), addr.parse().unwrap());
-        w.ask(at + 500, (mac(n), v4(addr), 5_000 + at as u16 % 1_000), 64, host, "");
+        w.ask(at + 500, (mac(n), v4(addr), port), 64, host, "");
     }
     w.save(&dir.join("a.pcap"));
     fs::write(dir.join("shadowtap.toml"), CONFIG).unwrap();

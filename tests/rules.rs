@@ -124,7 +124,7 @@ fn each_rule_speaks_of_its_own_and_of_nothing_else() {
         ),
         (
             "off hours",
-            Rules { work_hours: Some(office.clone()), ..silent() },
+            Rules { work_hours: Some(office), ..silent() },
             "off_hours",
             vec![vec![at(1, "claude", 22, 9_000)]],
             vec![vec![at(1, "claude", 10, 9_000)]],

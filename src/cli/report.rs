@@ -101,14 +101,14 @@ pub struct Today {
 /// Whatever is wrong with them.
 pub fn today(files: &Files) -> anyhow::Result<Today> {
     let mut config = files.load()?;
-    let (mut policy, mut problems) = config.policy(&config.catalogue()?)?;
+    let (catalogue, risk) = config.catalogue_and_risk()?;
+    let (mut policy, mut problems) = config.policy(&catalogue)?;
     let here = PathBuf::from(POLICY_HERE);
     if config.policy.file.is_none() && policy.rules().is_empty() && here.is_file() {
         config.policy.file = Some(here);
-        (policy, problems) = config.policy(&config.catalogue()?)?;
+        (policy, problems) = config.policy(&catalogue)?;
         eprintln!("shadowtap: judged by {POLICY_HERE} here, as nothing names another policy");
     }
-    let (catalogue, risk) = config.catalogue_and_risk()?;
     for problem in problems {
         eprintln!("{problem}");
     }

@@ -173,7 +173,7 @@ impl Office {
                     let mac = text(site_mac(self.hosts[frame.host], site));
                     truth.insert(Use { day, service: service.clone(), mac });
                 }
-                What::Other(flow) if dice(&[day, site, *flow]) % 5 > 0 => continue,
+                What::Other(flow) if !dice(&[day, site, *flow]).is_multiple_of(5) => continue,
                 What::Other(_) => {}
             }
             bytes.clear();
