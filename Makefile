@@ -8,12 +8,12 @@ SHADOWTAP := target/release/shadowtap
 TESTED := target/debug/shadowtap
 CAPTURE := fixtures/office/office.pcap.zst
 
-.PHONY: tested dist help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench fuzz picture
+.PHONY: tested dist help deps build demo test check fmt lint doc unit office smoke deny notices corpus bench benchtool bench-peers bench-live bench-nic fuzz picture
 
 help: ## this list
 	@echo "shadowtap: which AI services are used on a network that nobody approved, by whom, how much"
 	@echo
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 	@echo
 	@echo "  Start with: make demo"
 
@@ -73,6 +73,18 @@ dist: build ## the release binary, man pages, completions and a .deb in dist/; t
 
 bench: deps ## Criterion benches of the stages
 	cargo bench --locked
+
+benchtool: build
+	@cargo build --release --locked --manifest-path benches/peers/Cargo.toml --target-dir target/bench-tool
+
+bench-peers: benchtool ## ours, other programs and floors on the same captures; writes docs/performance.md (ARGS=--quick: tries it out)
+	@benches/peers/run.py $(ARGS)
+
+bench-live: benchtool ## over veth, against a bare receiver, up to the sender's ceiling (root)
+	@benches/peers/live.py veth
+
+bench-nic: benchtool ## what the sensor makes of a card's traffic: make bench-nic IFACE=eth1 [SECONDS=60] (a right to capture)
+	@benches/peers/live.py nic "$(IFACE)" --seconds $(or $(SECONDS),60)
 
 picture: demo ## docs/summary.svg from the demo's own output
 	@scripts/picture.py demo-out/summary.txt docs/summary.svg --lines 38

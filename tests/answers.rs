@@ -48,6 +48,7 @@ fn actor(n: u8, host: &str) -> Arc<Actor> {
         mac,
         host_name,
         who: Person::Unknown,
+        department: None,
     })
 }
 
@@ -80,6 +81,7 @@ fn session(u: &Use) -> SessionSpan {
         end: Timestamp(u.at + 60 * S),
         level: u.level,
         disposition: u.disposition,
+        bytes_up: 0,
     }
 }
 

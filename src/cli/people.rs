@@ -198,6 +198,7 @@ fn device(line: &DeviceLine, randomised: bool) -> Device {
             mac: None,
             host_name: None,
             who: p.clone(),
+            department: None,
         };
         let text = actor.text();
         Tied { user: text.user, basis: text.user_basis.unwrap_or_default() }

@@ -4,12 +4,12 @@
 //! Never: gives a number where too little is known.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Problem;
+use super::files::CatalogueFiles;
 use crate::answer::terminal::printable;
 use crate::recorder::signature::risk::{Score, ScoreLine};
 use crate::recorder::signature::{Accounts, Service};
@@ -28,12 +28,9 @@ pub struct ServiceArgs {
     /// Id of the service, as `shadowtap lookup` prints it.
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub json: bool,
@@ -96,7 +93,7 @@ struct LineDocument<'s> {
 /// # Errors
 /// If there is no such service, the configuration does not hold, or the output fails.
 pub fn run(args: &ServiceArgs, out: &mut impl Write) -> anyhow::Result<u8> {
-    let config = super::signatures::config(args.config.as_deref(), args.signatures.as_deref())?;
+    let config = args.files.clone().load()?;
     let (catalogue, risk) = config.catalogue_and_risk()?;
     let Some(service) = catalogue.service(&args.id) else {
         let id = printable(&args.id);

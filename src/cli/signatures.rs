@@ -11,10 +11,10 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::Problem;
+use super::files::CatalogueFiles;
 use super::import::{self, ListFormat};
 use crate::answer::indicators::{self, Format};
 use crate::answer::terminal::{counted, printable};
-use crate::config::{Config, ConfigError, Flag};
 use crate::recorder::signature::bundle::{BUNDLE_MAX_BYTES, Bundle, Refusal, STAMP_FILE, Stamp};
 use crate::recorder::signature::check::{self, Finding, Report};
 use crate::recorder::signature::{Catalogue, difference};
@@ -133,12 +133,9 @@ pub struct ExportArgs {
     /// The tool.
     #[arg(value_name = "FORMAT")]
     pub format: Format,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Find everything that is wrong with signature files, with file, line and remedy.
@@ -185,7 +182,7 @@ pub fn run(args: &SignaturesArgs, out: &mut impl Write) -> anyhow::Result<u8> {
         SignaturesCommand::Install(args) => install(args, out),
         SignaturesCommand::Import(args) => run_import(args, out),
         SignaturesCommand::Export(args) => {
-            let config = config(args.config.as_deref(), args.signatures.as_deref())?;
+            let config = args.files.clone().load()?;
             indicators::write(&config.catalogue()?, args.format, out)?;
             Ok(0)
         }
@@ -381,17 +378,4 @@ fn today() -> Date {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let time = jiff::Timestamp::from_second(now.tv_sec).unwrap_or_default();
     time.to_zoned(jiff::tz::TimeZone::UTC).date()
-}
-
-/// The configuration, with the signature folder that a flag names.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn config(file: Option<&Path>, signatures: Option<&Path>) -> Result<Config, ConfigError> {
-    let flag = signatures.map(|dir| Flag {
-        name: "--signatures".to_owned(),
-        key: "signatures.dir".to_owned(),
-        value: dir.to_string_lossy().into_owned(),
-    });
-    Config::load_with(file, flag.as_slice())
 }

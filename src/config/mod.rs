@@ -7,6 +7,7 @@
 mod alerts;
 mod layers;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::Read;
 use std::net::IpAddr;
@@ -22,11 +23,13 @@ use crate::courier::settings as sinks;
 use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
+use crate::recorder::identity::departments::Departments;
 use crate::recorder::identity::inventory::Field;
 use crate::recorder::identity::subject::Key;
 use crate::recorder::identity::{self, Known, Mode, Veil};
 use crate::recorder::policy::{Policy, PolicyBuilder};
 use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network, Risk};
+use crate::recorder::store::rows::Text;
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
 use crate::types::{MacAddr, Realm};
@@ -76,6 +79,12 @@ pub struct Config {
     pub alerts: Rules,
     /// How many alerts there are.
     alert_mode: alerts::Mode,
+    /// Risk score above which use is told; `None` for never.
+    risk_above: Option<u64>,
+    /// Groups whose members' use is told.
+    sensitive_groups: Vec<String>,
+    /// Departments by network and device.
+    pub departments: Departments,
     /// Who gets the alerts.
     pub sinks: Vec<SinkSettings>,
     /// What is kept.
@@ -213,6 +222,7 @@ impl Config {
         let Reader { settings, mut problems } = reader;
         config.sinks = sinks::read(&documents, &mut problems);
         config.alerts.suppressions = alerts::suppressions(&documents, &mut problems);
+        config.departments = Departments::of(&documents, &mut problems);
         config.problems = problems.check()?.0;
         config.settings = settings;
         config.files = documents.iter().map(|d| d.name().clone()).collect();
@@ -269,11 +279,33 @@ impl Config {
     /// How the store is opened, by a run that keeps it or not, under a policy or none.
     pub fn store_options(&self, kept: bool, decided: bool) -> StoreOptions {
         let pace = self.alert_mode.pace(kept, decided);
+        let mut rules = Rules { pace, ..self.alerts.clone() };
+        self.risky(&mut rules);
         StoreOptions {
-            rules: Rules { pace, ..self.alerts.clone() },
+            rules,
             retention: self.store.retention.clone(),
             size_max_bytes: self.store.size_max_bytes,
             veil: Some(self.veil.clone()),
+        }
+    }
+
+    /// Names services and people that rules of alerts are about. What cannot be read was told
+    /// when the catalogue and the inventory were read for the run itself.
+    fn risky(&self, rules: &mut Rules) {
+        if let Some(most) = self.risk_above
+            && let Ok((catalogue, risk)) = self.catalogue_and_risk()
+        {
+            let above = |id: &str| risk.score(id).points.is_some_and(|p| u64::from(p) > most);
+            let ids = catalogue.services().iter().map(|s| s.id.as_str());
+            rules.risky = ids.filter(|id| above(id)).map(Text::from).collect();
+        }
+        if !self.sensitive_groups.is_empty()
+            && let Ok((known, _)) = self.known()
+        {
+            let named = |g: &Text| self.sensitive_groups.iter().any(|n| g.eq_ignore_ascii_case(n));
+            let people = known.inventory.people();
+            let members = people.into_iter().filter(|p| p.groups.iter().any(named));
+            rules.sensitive.users = members.map(|p| p.user.clone()).collect();
         }
     }
 
@@ -284,8 +316,12 @@ impl Config {
     /// If a file cannot be read.
     pub fn known(&self) -> Result<(Arc<Known>, Vec<Problem>), ConfigError> {
         let IdentitySources { settings, inventory, columns, leases, logons } = &self.identity;
-        let mut known =
-            Known { settings: settings.clone(), veil: self.veil.clone(), ..Known::default() };
+        let mut known = Known {
+            settings: settings.clone(),
+            veil: self.veil.clone(),
+            departments: self.departments.clone(),
+            ..Known::default()
+        };
         let mut problems = Vec::new();
         for path in inventory {
             let (name, text) = text_of(path)?;
@@ -469,6 +505,7 @@ struct Reader {
 impl Reader {
     fn config(&mut self) -> Config {
         let file = self.path("policy.file");
+        let (sensitive, sensitive_groups) = self.sensitive();
         Config {
             scope: Scope {
                 own_networks: self.networks("scope.own_networks"),
@@ -494,12 +531,18 @@ impl Reader {
             signatures_dir: self.path("signatures.dir"),
             signatures_local: self.path("signatures.local"),
             alert_mode: self.mode(),
+            risk_above: Some(self.number("alerts.risk_above", 0, 100)).filter(|n| *n > 0),
+            sensitive_groups,
             alerts: Rules {
                 first_use: self.flag("alerts.first_use"),
                 new_user: self.flag("alerts.new_user"),
                 forbidden: self.flag("alerts.forbidden"),
                 upload_bytes: Some(self.number("alerts.upload_bytes", 0, u64::MAX))
                     .filter(|n| *n > 0),
+                upload_session_bytes: Some(self.number("alerts.upload_session_bytes", 0, u64::MAX))
+                    .filter(|n| *n > 0),
+                risky: BTreeSet::new(),
+                sensitive,
                 upload_baseline: Some(self.number("alerts.upload_baseline", 0, 1 << 20))
                     .filter(|n| *n > 0),
                 work_hours: self.hours("alerts.work_hours"),
@@ -528,6 +571,7 @@ impl Reader {
                     identity_days: self.identity_days(),
                 },
             },
+            departments: Departments::default(),
             identity: self.identity(),
             veil: self.veil(),
             settings: Vec::new(),

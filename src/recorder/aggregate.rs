@@ -26,7 +26,7 @@ use super::flows::{MatchedFlow, Part};
 use super::hits::Hit;
 use super::identity::Person;
 use super::ledger::{LedgerDay, LedgerKey};
-use super::policy::Ruling;
+use super::policy::{Policy, Ruling};
 use super::signature::Catalogue;
 use super::store::rows::{
     Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
@@ -62,6 +62,37 @@ pub struct Versions {
     pub policy: Text,
     /// Catalogue.
     pub signatures: Text,
+    /// Services of which the policy tells tenants apart.
+    pub tenanted: BTreeSet<Text>,
+}
+
+impl Versions {
+    /// Under a policy and a catalogue.
+    pub fn of(policy: &Policy, catalogue: &Catalogue) -> Self {
+        Self {
+            policy: policy.version().clone(),
+            signatures: Text::from(catalogue.version()),
+            tenanted: policy.tenanted(),
+        }
+    }
+
+    /// The pattern under which a use is kept: with the tenant in it where the policy asks for
+    /// tenants, so that it can be judged again by another policy.
+    fn pattern(&self, hit: &Hit) -> Text {
+        match &hit.tenant {
+            Some(tenant) if self.tenanted.contains(&hit.service) => {
+                let (before, after) = match hit.pattern.split_once('{') {
+                    None => (String::new(), format!(".{}", hit.pattern)),
+                    Some((before, rest)) => {
+                        let after = rest.split_once('}').map_or("", |(_, after)| after);
+                        (before.to_owned(), after.to_owned())
+                    }
+                };
+                Text::from(format!("{before}{tenant}{after}"))
+            }
+            _ => hit.pattern.clone(),
+        }
+    }
 }
 
 /// Who, as far as rows are kept apart by it.
@@ -293,6 +324,7 @@ impl Aggregate {
         // A flow that began in an earlier input is counted there.
         let mut counted = flow.carried || flow.told;
         let begun = flow.parts.first().map_or(Timestamp(0), |p| p.first);
+        let pattern = versions.pattern(&flow.hit);
         for part in &flow.parts {
             let growing = self.input(part.input);
             let key = (
@@ -300,7 +332,7 @@ impl Aggregate {
                 who(actor),
                 flow.hit.service.clone(),
                 flow.hit.role,
-                flow.hit.pattern.clone(),
+                pattern.clone(),
                 flow.class,
                 judged.level,
                 flow.kind,
@@ -310,7 +342,7 @@ impl Aggregate {
                 actor: actor.clone(),
                 service: flow.hit.service.clone(),
                 role: flow.hit.role,
-                pattern: flow.hit.pattern.clone(),
+                pattern: pattern.clone(),
                 client_class: flow.class,
                 level: judged.level,
                 evidence: flow.kind,
@@ -346,7 +378,9 @@ impl Aggregate {
         }
         if flow.hit.role.opens_session() && judged.level >= Level::Contacted {
             for (input, start, end) in &flow.spans {
-                self.input(*input).span(flow, judged, *start, *end);
+                let within = |p: &&Part| p.input == *input && *start <= p.first && p.first <= *end;
+                let sent = flow.parts.iter().filter(within).fold(0, |n: u64, p| n + p.up);
+                self.input(*input).span(flow, judged, (*start, *end), sent);
             }
         }
         if (flow.open || flow.carried)
@@ -368,12 +402,13 @@ impl Aggregate {
         at: Timestamp,
     ) {
         let hour = u32::try_from(at.seconds() / 3600).unwrap_or(u32::MAX);
+        let pattern = versions.pattern(hit);
         let key = (
             hour,
             who(actor),
             hit.service.clone(),
             hit.role,
-            hit.pattern.clone(),
+            pattern.clone(),
             ClientClass::Unknown,
             Level::Named,
             EvidenceKind::Dns,
@@ -383,7 +418,7 @@ impl Aggregate {
             actor: actor.clone(),
             service: hit.service.clone(),
             role: hit.role,
-            pattern: hit.pattern.clone(),
+            pattern: pattern.clone(),
             client_class: ClientClass::Unknown,
             level: Level::Named,
             evidence: EvidenceKind::Dns,
@@ -404,12 +439,23 @@ impl Aggregate {
 
     /// Asks for the row of a name, which is needed soon.
     pub fn prefetch(&self, place: Place) {
-        if place.run == self.run
-            && place.input == self.input
-            && let Some(destination) = self.growing.destinations.get(place.index as usize)
-        {
+        if let Some(destination) = self.at(place) {
             prefetch(destination);
         }
+    }
+
+    /// Asks for the clients of a name, which are needed very soon: where a search for one begins.
+    pub fn prefetch_clients(&self, place: Place) {
+        if let Some(more) = self.at(place).map(|d| &d.devices.more)
+            && let Some(middle) = more.get(more.len() / 2)
+        {
+            prefetch(middle);
+        }
+    }
+
+    fn at(&self, place: Place) -> Option<&Destination> {
+        let here = place.run == self.run && place.input == self.input;
+        self.growing.destinations.get(place.index as usize).filter(|_| here)
     }
 
     /// Bytes (up, down) to a name outside the catalogue; `place` is the name's own.
@@ -603,7 +649,13 @@ impl Aggregate {
 }
 
 impl Growing {
-    fn span(&mut self, flow: &MatchedFlow, judged: &Judged, start: Timestamp, end: Timestamp) {
+    fn span(
+        &mut self,
+        flow: &MatchedFlow,
+        judged: &Judged,
+        (start, end): (Timestamp, Timestamp),
+        bytes_up: u64,
+    ) {
         let actor = &flow.actor;
         let key = (who(actor), flow.hit.service.clone());
         let span = SessionSpan {
@@ -613,6 +665,7 @@ impl Growing {
             end,
             level: judged.level,
             disposition: judged.ruling.disposition,
+            bytes_up,
         };
         let begun = flow.parts.first().map_or(start, |p| p.first);
         self.spans.entry(key).or_default().push(Grown::new(span, &flow.hit, begun));
@@ -725,6 +778,8 @@ impl Growing {
             row.evidence = destination.evidence;
             rows.push(row);
         }
+        // As the store has them: appending to its tree takes a fraction of finding places in it.
+        rows.sort_unstable_by_key(|row| (row.day, row.host.cast_signed()));
         rows
     }
 
@@ -753,8 +808,11 @@ impl Growing {
             .into_iter()
             .map(|((.., day), totals)| totals.finish(day, key, versions, judge))
             .collect();
-        let candidates =
-            self.candidates.into_iter().map(|((day, host), t)| t.row(day, host, keys.devices)).collect();
+        let candidates = self
+            .candidates
+            .into_iter()
+            .map(|((day, host), t)| t.row(day, host, keys.devices))
+            .collect();
         let destinations = destinations(self.by_name, &mut self.destinations, &self.lumped);
         let coverage = coverage(self.coverage);
         let hidden = refine::hidden(self.hidden.into_values(), judge);
@@ -1014,6 +1072,7 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
                 last.end = last.end.max(span.end);
                 last.level = last.level.max(span.level);
                 last.disposition = last.disposition.min(span.disposition);
+                last.bytes_up = last.bytes_up.saturating_add(span.bytes_up);
             }
             _ => merged.push(span),
         }

@@ -213,10 +213,7 @@ pub struct Desk {
 impl Desk {
     /// An empty desk.
     pub fn new(rules: Rulebook) -> Self {
-        let versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        let versions = Versions::of(&rules.policy, &rules.catalogue);
         let world = World::new(1, &rules);
         Self {
             rules,
@@ -278,10 +275,16 @@ impl Desk {
                 && let Some((texts, o)) = coming.next()
             {
                 texts.prefetch(o.fact.name());
+                if let Fact::Hello(_) = o.fact {
+                    self.world.who.expect(o.flow.realm, o.flow.client.addr);
+                }
                 ahead.push_back((texts, o));
             }
             if let Some((texts, o)) = ahead.get(AHEAD / 2) {
                 self.world.aggregate.prefetch(texts.place(o.fact.name()));
+            }
+            if let Some((texts, o)) = ahead.get(AHEAD / 4) {
+                self.world.aggregate.prefetch_clients(texts.place(o.fact.name()));
             }
             let Some((texts, observation)) = ahead.pop_front() else { break };
             observe(observation, texts);
@@ -417,10 +420,7 @@ impl Desk {
         for texts in &mut self.texts {
             texts.forget();
         }
-        self.versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        self.versions = Versions::of(&rules.policy, &rules.catalogue);
         self.rules = rules;
     }
 
@@ -587,7 +587,7 @@ impl Desk {
             self.world.aggregate.cover(o.input, row, Some("hellos"), 1);
         }
         if let Some(name) = &name {
-            self.hider(o, name.text, texts.str(hello.alpn));
+            self.hider(o, name, texts.str(hello.alpn));
         }
         if hidden {
             return;
@@ -617,11 +617,11 @@ impl Desk {
     }
 
     /// Notes whom a client hides behind, if it says so by a name.
-    fn hider(&mut self, o: &Observation, name: &Text, alpn: &str) {
+    fn hider(&mut self, o: &Observation, name: &Name<'_>, alpn: &str) {
         let world = &mut self.world;
-        let (by, kind) = match self.rules.network.by_name(name) {
-            Some(hider) => (Text::from(hider.name.as_str()), hider.kind),
-            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name) => {
+        let (by, kind) = match name.said.hider.as_deref() {
+            Some((kind, by)) => (by.clone(), *kind),
+            None if o.flow.protocol == TCP && alpn.is_empty() && looks_like_tor(name.text) => {
                 // A browser that named a host so would have asked for its address.
                 let asker = world.who.asker(o.flow.realm, o.flow.client.addr, o.time);
                 if world.names.name(o.flow.realm, asker, o.flow.server.addr, o.time).is_some() {
@@ -640,7 +640,7 @@ impl Desk {
 
     /// `name` is the outer name of an encrypted hello.
     fn hides(&self, name: &Name<'_>, at: Timestamp) -> bool {
-        name.said.hider == Some(HiderKind::EchPublicName)
+        matches!(name.said.hider.as_deref(), Some((HiderKind::EchPublicName, _)))
             || self.world.names.offers_ech(name.text, at)
     }
 
@@ -660,9 +660,9 @@ impl Desk {
             self.world.who.account(realm, behind, Source::Proxy, user, o.time, o.input);
         }
         self.world.aggregate.cover(o.input, "http_requests", None, 1);
-        if let Some(name) = texts.text(http.host) {
+        if let Some(name) = self.known(texts, http.host) {
             // Clear text has no ALPN: nothing here looks like Tor.
-            self.hider(o, name, "http");
+            self.hider(o, &name, "http");
         }
         if self.inbound(&o.flow) {
             return;
@@ -887,6 +887,9 @@ impl Desk {
     fn carried(&mut self, o: &Observation, delta: &Delta) -> Option<OpenFlow> {
         /// A flow that was silent for longer than a named flow may be is another one.
         const LONGEST_PAUSE: u64 = 3_600 * Timestamp::SECOND;
+        if self.carried.is_empty() {
+            return None;
+        }
         let key = (o.flow.protocol, o.flow.client, o.flow.server);
         let open = self.carried.remove(&key)?;
         // A flow without a name of its own knows its times to the second only.

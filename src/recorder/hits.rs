@@ -43,11 +43,13 @@ pub struct Hit {
 pub struct Said {
     /// The service that it belongs to.
     pub hit: Option<Arc<Hit>>,
-    /// What it hides.
-    pub hider: Option<HiderKind>,
+    /// What it hides, and whose hiding place it is.
+    pub hider: Option<Arc<(HiderKind, Text)>>,
 }
 
+/// A text: one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry {
     text: Text,
     /// Looked up when first asked for: fingerprints and programs are texts too, and no names.
@@ -116,7 +118,7 @@ impl Texts {
         let Entry { text, said, place } = self.entries.get(id.0 as usize)?;
         let said = said.get_or_init(|| Said {
             hit: hit(catalogue, text).map(Arc::new),
-            hider: network.by_name(text).map(|h| h.kind),
+            hider: network.by_name(text).map(|h| Arc::new((h.kind, Text::from(h.name.as_str())))),
         });
         Some(Name { text, said, place })
     }

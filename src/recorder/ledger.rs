@@ -22,8 +22,11 @@ use crate::types::NAME_MAX;
 /// Octets of the key: those of BLAKE3's keyed mode.
 pub const KEY_BYTES: usize = 32;
 
+/// Octets that are hashed in one piece, the kind in front of them: any name.
+const HASHED_MAX: usize = NAME_MAX + 3;
+
 /// Octets of a parent's hash. A ledger of a million rows then gives one false answer in a million.
-const PARENT_BYTES: usize = 5;
+pub(in crate::recorder) const PARENT_BYTES: usize = 5;
 
 /// Domains above a name that are kept, from the registrable one down: names with more labels than
 /// that are made by machines, and nobody writes signatures in their middle.
@@ -53,9 +56,6 @@ pub struct LedgerKey([u8; KEY_BYTES]);
 
 /// Hash of a whole name.
 pub type HostHash = u64;
-
-/// What a row keeps of the hash of a domain above its name.
-pub type ShortHash = [u8; PARENT_BYTES];
 
 /// One destination on one day in one input, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,9 +148,16 @@ impl LedgerKey {
     }
 
     fn hash(&self, what: u8, text: &[u8]) -> u64 {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&[what]).update(text);
-        let digest = hasher.finalize();
+        // In one piece: the state of a hasher that takes parts is twenty times as large.
+        let mut whole = [what; HASHED_MAX];
+        let [_, room @ ..] = &mut whole;
+        let digest = match room.get_mut(..text.len()) {
+            Some(room) => {
+                room.copy_from_slice(text);
+                blake3::keyed_hash(&self.0, whole.get(..=text.len()).unwrap_or_default())
+            }
+            None => blake3::Hasher::new_keyed(&self.0).update(&[what]).update(text).finalize(),
+        };
         let first = digest.as_bytes().first_chunk::<8>();
         first.map_or(0, |octets| u64::from_be_bytes(*octets))
     }
@@ -173,7 +180,7 @@ impl LedgerKey {
 }
 
 /// The first octets of a hash, as parents are kept.
-pub fn short(hash: HostHash) -> ShortHash {
+pub(in crate::recorder) fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
     let [a, b, c, d, e, ..] = hash.to_be_bytes();
     [a, b, c, d, e]
 }
@@ -182,12 +189,7 @@ impl LedgerDay {
     /// `true` if the row's name lies below the one with this hash.
     pub fn is_below(&self, name: HostHash) -> bool {
         let short = short(name);
-        self.parents().any(|parent| parent == short)
-    }
-
-    /// What it keeps of the domains above its name.
-    pub fn parents(&self) -> impl Iterator<Item = ShortHash> {
-        self.above.chunks_exact(PARENT_BYTES).filter_map(|parent| parent.try_into().ok())
+        self.above.chunks_exact(PARENT_BYTES).any(|parent| parent == short)
     }
 }
 

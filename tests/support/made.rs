@@ -84,6 +84,7 @@ pub fn device(n: u64) -> Arc<Actor> {
         mac: Some(MacAddr([2, 0, 0, a, b, c])),
         host_name: (!n.is_multiple_of(9)).then(|| Text::from(format!("{name}-laptop-{n}"))),
         who: Person::Unknown,
+        department: None,
     })
 }
 
@@ -200,6 +201,7 @@ pub fn put(
         end: last,
         level,
         disposition: ruling.disposition,
+        bytes_up: sent,
     });
     let id_of = finding::id(who, id, day, input);
     if rows.findings.iter().rev().take(40).any(|f| f.id == id_of) {

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::inventory::{Inventory, plain_name};
+use super::departments::{Departments, Place};
+use super::inventory::{Inventory, Managed, plain_name};
 use super::subject::{Mode, Veil};
 use crate::recorder::store::rows::{InputRows, Text};
 use crate::types::{MacAddr, Timestamp};
@@ -77,6 +78,8 @@ pub struct Known {
     pub veil: Veil,
     /// Devices and people.
     pub inventory: Inventory,
+    /// Departments by network and device.
+    pub departments: Departments,
     /// Leases and logons, by time.
     pub events: Vec<Event>,
 }
@@ -85,6 +88,18 @@ impl Known {
     /// Groups of a person.
     pub fn groups(&self, user: &str) -> &[Text] {
         self.inventory.person(user).map_or(&[], |p| &p.groups)
+    }
+
+    /// Department of a device: as the configuration has it, else as its managers do.
+    pub fn department(
+        &self,
+        addr: IpAddr,
+        mac: Option<MacAddr>,
+        host: Option<&str>,
+        managed: Option<&Managed>,
+    ) -> Option<Text> {
+        let by_place = self.departments.name(Place { addr, mac, host });
+        by_place.or_else(|| managed.and_then(|m| m.department.as_ref())).cloned()
     }
 
     /// Takes names out of rows that go to a store which must have none; `said` are the names that

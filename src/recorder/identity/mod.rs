@@ -10,6 +10,7 @@
 //! source: the order of the variants of [`Source`]. What loses is shown by `whois`.
 
 pub mod bindings;
+pub mod departments;
 pub mod devices;
 pub mod directory;
 pub mod inventory;

@@ -21,11 +21,13 @@ use super::people::{self, Account, People, Stay};
 use super::shared::{self, Shared};
 use super::{Claim, Many, Person, Relation, Source, Subject};
 use crate::observation::{FlowRef, Session};
+use crate::prefetch::prefetch;
 use crate::recorder::names::Asker;
 use crate::recorder::store::rows::{
     Actor, BindingRow, IdentityRows, ManyRow, SaidRow, StayRow, Text,
 };
 use crate::types::{MacAddr, Realm, Timestamp};
+use crate::watcher::packet::octets_of;
 use crate::watcher::protocol::SessionState;
 use crate::written::masked;
 
@@ -41,6 +43,14 @@ const ASKED_MAX: usize = 65_536;
 /// Time in which a request is answered, with all its retries (RFC 5080 §2.2.1 waits that long).
 const ASKED_HOLDS: u64 = 60 * Timestamp::SECOND;
 
+/// For so long, a frame like one before it says nothing new: what frames say holds for hours.
+const FRAME_REPEATS_S: u64 = 60;
+
+/// Pairs of frames remembered at first, and at most: 64 KiB, and 4 MiB for a hundred thousand
+/// clients that all speak within a minute.
+const FRAMES_MIN: usize = 1 << 10;
+const FRAMES_MAX: usize = 1 << 16;
+
 /// Who has an address at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
@@ -50,6 +60,8 @@ pub struct Resolved {
     pub host_name: Option<Text>,
     /// Who is at it.
     pub person: Person,
+    /// Department of the device.
+    pub department: Option<Text>,
 }
 
 /// Something that was known before.
@@ -74,6 +86,86 @@ pub struct Tracker {
     directory: Option<Arc<Directory>>,
     /// Live: digests of the rows that were given out last.
     given: HashSet<u64, RandomState>,
+    frames: Frames,
+}
+
+/// What a frame said of an address: half a cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Said {
+    addr: [u8; 16],
+    at_s: u32,
+    realm: Realm,
+    input: u16,
+    mac: MacAddr,
+    ttl: u8,
+}
+
+/// Frames of late: most hellos come from a device that said the same moments ago, and ask four
+/// tables for nothing. Two seats for the addresses of one hash; a full house grows.
+#[derive(Debug, Default)]
+struct Frames {
+    pairs: Vec<Pair>,
+    pushed_out: usize,
+}
+
+/// A cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Pair([Said; 2]);
+
+impl Frames {
+    fn place(&self, realm: Realm, addr: &[u8; 16]) -> usize {
+        let number = u128::from_ne_bytes(*addr);
+        let [low, high] = [number, number >> 64].map(|half| half & u128::from(u64::MAX));
+        let mixed = (low ^ u128::from(realm.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 64) ^ high).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32;
+        usize::try_from(mixed & 0xffff_ffff).unwrap_or(0) & self.pairs.len().wrapping_sub(1)
+    }
+
+    fn expect(&self, realm: Realm, addr: IpAddr) {
+        if let Some(pair) = self.pairs.get(self.place(realm, &octets_of(addr))) {
+            prefetch(pair);
+        }
+    }
+
+    /// `true` if the same was said within [`FRAME_REPEATS_S`]; from now on it was.
+    fn repeats(&mut self, said: Said) -> bool {
+        let place = self.place(said.realm, &said.addr);
+        let Some(Pair([first, second])) = self.pairs.get_mut(place) else {
+            self.pairs = vec![Pair::default(); FRAMES_MIN];
+            return false;
+        };
+        let same = |old: &Said| (old.addr, old.realm) == (said.addr, said.realm);
+        if same(second) {
+            std::mem::swap(first, second);
+        }
+        if same(first) {
+            let ages = said.at_s.wrapping_sub(first.at_s);
+            if u64::from(ages) < FRAME_REPEATS_S && (Said { at_s: said.at_s, ..*first }) == said {
+                return true;
+            }
+        } else {
+            self.pushed_out += usize::from(second.at_s != 0);
+            *second = *first;
+        }
+        *first = said;
+        if self.pushed_out > self.pairs.len() && self.pairs.len() < FRAMES_MAX {
+            let larger = self.pairs.len() * 2;
+            *self = Self { pairs: vec![Pair::default(); larger], pushed_out: 0 };
+        }
+        false
+    }
+
+    /// Something else was said of the address.
+    fn forget(&mut self, realm: Realm, addr: IpAddr) {
+        let addr = octets_of(addr);
+        let place = self.place(realm, &addr);
+        if let Some(Pair(pair)) = self.pairs.get_mut(place) {
+            for said in pair.iter_mut().filter(|said| (said.addr, said.realm) == (addr, realm)) {
+                *said = Said::default();
+            }
+        }
+    }
 }
 
 impl Tracker {
@@ -147,8 +239,12 @@ impl Tracker {
             return;
         }
         let Some(device) = self.devices.of(realm, mac) else { return };
-        if source == Source::Frame && !self.devices.sends(device, addr) {
-            return;
+        if source == Source::Frame {
+            if !self.devices.sends(device, addr) {
+                return;
+            }
+        } else {
+            self.frames.forget(realm, addr);
         }
         let changed = self.bindings.sign(realm, addr, &Sign { device, source, at, lease_s, input });
         if changed {
@@ -167,6 +263,10 @@ impl Tracker {
         at: Timestamp,
         input: u16,
     ) {
+        let at_s = u32::try_from(at.seconds()).unwrap_or(u32::MAX);
+        if self.frames.repeats(Said { addr: octets_of(addr), at_s, realm, input, mac, ttl }) {
+            return;
+        }
         if shared::is_unrouted(ttl) {
             self.shared.ttl(realm, addr, ttl, None);
             self.bind(realm, addr, mac, Source::Frame, at, 0, input);
@@ -176,8 +276,15 @@ impl Tracker {
         self.shared.ttl(realm, addr, ttl, device);
     }
 
+    /// A frame of that address is coming.
+    #[inline]
+    pub fn expect(&self, realm: Realm, addr: IpAddr) {
+        self.frames.expect(realm, addr);
+    }
+
     /// A lease ended: the address is free for others.
     pub fn release(&mut self, realm: Realm, addr: IpAddr, at: Timestamp) {
+        self.frames.forget(realm, addr);
         self.bindings.release(realm, addr, at);
         self.publish(realm, addr, at);
     }
@@ -360,8 +467,8 @@ impl Tracker {
 
     /// Who has `addr` at that time, as far as is known by now.
     pub fn actor(&self, realm: Realm, addr: IpAddr, at: Timestamp) -> Arc<Actor> {
-        let Resolved { mac, host_name, person } = self.resolve(realm, addr, at);
-        Arc::new(Actor { realm, addr, mac, host_name, who: person })
+        let Resolved { mac, host_name, person, department } = self.resolve(realm, addr, at);
+        Arc::new(Actor { realm, addr, mac, host_name, who: person, department })
     }
 
     /// Who it was, now that everything is known, in flows that began from `first` to `last` and
@@ -382,7 +489,10 @@ impl Tracker {
         if (mac, &host_name, &person) == (actor.mac, &actor.host_name, &actor.who) {
             return actor.clone();
         }
-        Arc::new(Actor { mac, host_name, who: person, ..Actor::clone(actor) })
+        // Another device than was thought: its department is that of the present.
+        let department =
+            if mac == actor.mac { actor.department.clone().or(a.department) } else { a.department };
+        Arc::new(Actor { mac, host_name, who: person, department, ..Actor::clone(actor) })
     }
 
     /// Who has `addr` at that time.
@@ -393,7 +503,9 @@ impl Tracker {
         let managed = self.managed(device, named.as_ref(), addr);
         let host_name = named.or_else(|| device.and(managed).and_then(|m| m.name.clone()));
         let person = self.person(realm, addr, at, binding, device, managed);
-        Resolved { mac: device.map(|d| d.mac), host_name, person }
+        let mac = device.map(|d| d.mac);
+        let department = self.known.department(addr, mac, host_name.as_deref(), managed);
+        Resolved { mac, host_name, person, department }
     }
 
     /// The interval that holds the address, unless it rests on frames that a router forwarded.
@@ -681,6 +793,38 @@ mod tests {
 
     const INVENTORY: &str =
         "name,mac,user,department\npc-1,02:00:00:00:00:01,anna,Sales\npc-2,,ben,Lab\n";
+
+    #[test]
+    fn a_frame_like_the_last_one_is_looked_at_again_when_somebody_else_spoke_or_time_passed() {
+        let mut frames = Frames::default();
+        let addr = IpAddr::from([10, 0, 0, 9]);
+        let said = |mac, at_s| Said {
+            addr: octets_of(addr),
+            at_s,
+            mac: MacAddr([2, 0, 0, 0, 0, mac]),
+            ttl: 64,
+            ..Said::default()
+        };
+        frames.repeats(said(9, 1));
+        let table = [
+            ("the first", 1, 100, false),
+            ("again", 1, 101, true),
+            ("another device", 2, 102, false),
+            ("the first again", 1, 103, false),
+            ("within the minute", 1, 162, true),
+            ("after it", 1, 163, false),
+        ];
+        for (name, mac, at_s, expected) in table {
+            assert_eq!(frames.repeats(said(mac, at_s)), expected, "{name}");
+        }
+        frames.forget(Realm(0), addr);
+        assert!(!frames.repeats(said(1, 164)), "a lease said otherwise");
+        for n in 0..20_000_u32 {
+            let other = Said { addr: octets_of(IpAddr::from(n.to_be_bytes())), ..said(1, 200) };
+            frames.repeats(other);
+        }
+        assert!(frames.pairs.len() > 4 * FRAMES_MIN, "a crowd gets more room");
+    }
 
     #[test]
     fn the_main_path_dhcp_to_device_to_primary_user() {

@@ -68,6 +68,7 @@ pub fn whois(
         mac: resolved.mac,
         host_name: resolved.host_name.clone(),
         who: resolved.person,
+        department: resolved.department,
     });
     let mut chain = devices(addr, at, &actor, rows, veil);
     chain.extend(names(at, &actor, rows, veil));

@@ -573,7 +573,7 @@ impl Store {
             post_erasure(&tx, token, &gone)?;
         }
         tx.commit()?;
-        done.more = !retention::give_back(&self.answers.conn)?;
+        done.more = !retention::rebuild(&self.answers.conn)?;
         Ok(done)
     }
 }

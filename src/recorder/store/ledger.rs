@@ -17,7 +17,7 @@ use super::sql::{COUNT_MAX, Count};
 use super::write::Writer;
 use super::{Answers, Error, Store, file};
 use crate::recorder::ledger::{
-    HostHash, KEY_BYTES, LedgerDay, LedgerKey, ShortHash, Sketch, short,
+    HostHash, KEY_BYTES, LedgerDay, LedgerKey, PARENT_BYTES, Sketch, short,
 };
 
 /// Name of the key's file behind that of the store.
@@ -120,9 +120,9 @@ impl Store {
     pub fn device_key(&mut self) -> Result<Option<LedgerKey>, Error> {
         match &self.lock {
             Some(_) => self.ledger_key(),
-            None => chance().map(|octets| Some(LedgerKey::new(octets))).map_err(|source| {
-                Error::File { path: PathBuf::from(CHANCE), source }
-            }),
+            None => chance()
+                .map(|octets| Some(LedgerKey::new(octets)))
+                .map_err(|source| Error::File { path: PathBuf::from(CHANCE), source }),
         }
     }
 }
@@ -154,8 +154,7 @@ impl Answers {
     /// If the store cannot be read.
     pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<Days>), Error> {
         let mut found: Vec<Hunting> = asks.iter().map(|_| Hunting::default()).collect();
-        let wanted = Wanted::of(asks);
-        let mut fitting = Vec::new();
+        let index = Index::new(asks);
         let mut span: Option<Days> = None;
         let mut walk = self.conn.prepare(
             "SELECT day, host, above, bytes_up, bytes_down, flows, evidence, devices FROM ledger",
@@ -175,11 +174,9 @@ impl Answers {
             span = Some(span.map_or((row.day, row.day), |(first, last)| {
                 (first.min(row.day), last.max(row.day))
             }));
-            fitting.clear();
-            wanted.by(&row, &mut fitting);
-            for &at in &fitting {
-                if let (Some(ask), Some(found)) = (asks.get(at), found.get_mut(at))
-                    && !ask.bars(&row)
+            for place in index.near(&row) {
+                if let (Some(ask), Some(found)) = (asks.get(place), found.get_mut(place))
+                    && ask.fits(&row)
                 {
                     found.add(&row);
                 }
@@ -189,43 +186,41 @@ impl Answers {
     }
 }
 
-impl Ask {
-    /// `true` for a row that the ask leaves to another.
-    fn bars(&self, row: &LedgerDay) -> bool {
-        self.but_names.contains(&row.host) || self.but_below.iter().any(|n| row.is_below(*n))
-    }
-}
-
-/// Which asks want a name, and what lies below it: a walk with thousands of asks, as of a whole
-/// catalogue, looks only at those that a row may be for.
+/// Which asks can be about a row, so that a whole catalogue can be asked for in one walk.
 #[derive(Default)]
-struct Wanted {
-    names: HashMap<HostHash, Vec<usize>>,
-    below: HashMap<ShortHash, Vec<usize>>,
+struct Index {
+    by_name: HashMap<HostHash, Vec<usize>>,
+    by_parent: HashMap<[u8; PARENT_BYTES], Vec<usize>>,
 }
 
-impl Wanted {
-    fn of(asks: &[Ask]) -> Self {
-        let mut wanted = Self::default();
-        for (at, ask) in asks.iter().enumerate() {
+impl Index {
+    fn new(asks: &[Ask]) -> Self {
+        let mut index = Index::default();
+        for (place, ask) in asks.iter().enumerate() {
             for name in &ask.names {
-                wanted.names.entry(*name).or_default().push(at);
+                index.by_name.entry(*name).or_default().push(place);
             }
             for name in &ask.below {
-                wanted.below.entry(short(*name)).or_default().push(at);
+                index.by_parent.entry(short(*name)).or_default().push(place);
             }
         }
-        wanted
+        index
     }
 
-    /// The asks that want a row, each once.
-    fn by(&self, row: &LedgerDay, fitting: &mut Vec<usize>) {
-        fitting.extend(self.names.get(&row.host).into_iter().flatten());
-        for parent in row.parents() {
-            fitting.extend(self.below.get(&parent).into_iter().flatten());
-        }
-        fitting.sort_unstable();
-        fitting.dedup();
+    fn near(&self, row: &LedgerDay) -> BTreeSet<usize> {
+        let parents = row.above.chunks_exact(PARENT_BYTES);
+        let below =
+            parents.filter_map(|p| self.by_parent.get(<&[u8; PARENT_BYTES]>::try_from(p).ok()?));
+        self.by_name.get(&row.host).into_iter().chain(below).flatten().copied().collect()
+    }
+}
+
+impl Ask {
+    fn fits(&self, row: &LedgerDay) -> bool {
+        let wanted = self.names.contains(&row.host) || self.below.iter().any(|n| row.is_below(*n));
+        wanted
+            && !self.but_names.contains(&row.host)
+            && !self.but_below.iter().any(|n| row.is_below(*n))
     }
 }
 

@@ -973,6 +973,7 @@ pub(super) fn read_actor(r: &Row<'_>, at: usize) -> rusqlite::Result<Actor> {
         mac: r.get::<_, Mac>(at.saturating_add(2))?.0,
         host_name: r.get(at.saturating_add(3))?,
         who: Person::Unknown,
+        department: None,
     })
 }
 

@@ -47,6 +47,9 @@ pub struct Actor {
     pub host_name: Option<Text>,
     /// Person at the device, or why none is named.
     pub who: Person,
+    /// Department of the device, as the configuration or the inventory has it: an attribute, which
+    /// queries other than [`crate::recorder::store::Answers::actors`] leave out.
+    pub department: Option<Text>,
 }
 
 /// An actor in words, for outside formats.
@@ -63,7 +66,7 @@ pub struct ActorText {
     /// What ties the person to the device: `logged on (kerberos)`, `primary user (inventory)`;
     /// or why nobody is named: `many: proxy`.
     pub user_basis: Option<String>,
-    /// Department of the person.
+    /// Department of the person, else of the device.
     pub department: Option<String>,
 }
 
@@ -183,7 +186,8 @@ pub struct Usage {
     pub service: Text,
     /// What the host is for.
     pub role: Role,
-    /// Host pattern of the catalogue that matched (never the name itself).
+    /// Host pattern of the catalogue that matched, never the name itself; with the tenant in it
+    /// where the policy tells tenants of the service apart.
     pub pattern: Text,
     /// Browser, program, server.
     pub client_class: ClientClass,
@@ -227,6 +231,8 @@ pub struct SessionSpan {
     pub level: Level,
     /// Worst verdict within.
     pub disposition: Disposition,
+    /// Payload bytes from the client; those of a flow count where its hour's first packet lies.
+    pub bytes_up: u64,
 }
 
 /// One device at one service on one day in one input: what a person is told.
@@ -493,6 +499,11 @@ pub struct InputRows {
 }
 
 impl Actor {
+    /// The department of the person, if one is known, else that of the device.
+    pub fn department(&self) -> Option<&Text> {
+        self.who.one().and_then(|c| c.department.as_ref()).or(self.department.as_ref())
+    }
+
     /// The one place where an actor becomes text; a privacy mode governs every exit from here.
     pub fn text(&self) -> ActorText {
         let (user, user_basis) = match &self.who {
@@ -509,7 +520,7 @@ impl Actor {
             host: self.host_name.as_deref().map(str::to_owned),
             user,
             user_basis,
-            department: self.who.one().and_then(|c| c.department.as_deref()).map(str::to_owned),
+            department: self.department().map(ToString::to_string),
         }
     }
 }

@@ -28,6 +28,8 @@ const MAPPED_FROM: usize = 16 << 10;
 pub struct Room<T: Copy> {
     start: NonNull<T>,
     len: usize,
+    /// Values that there is room for in what was mapped.
+    most: usize,
     /// What was mapped, if it does not come from the allocator: address and bytes.
     mapped: Option<(usize, usize)>,
 }
@@ -37,13 +39,16 @@ pub struct Room<T: Copy> {
 unsafe impl<T: Copy + Send> Send for Room<T> {}
 
 impl<T: Copy> Room<T> {
-    /// `len` copies of `value`.
+    /// `len` copies of `value`. If they take large pages, addresses for `most` of them are set aside,
+    /// so that the room can grow where it is; memory is used for those that there are.
     #[expect(unsafe_code, reason = "memory of our own; this room has the unsafe code")]
-    pub fn new(value: T, len: usize) -> Self {
+    pub fn new(value: T, len: usize, most: usize) -> Self {
         let bytes = len.saturating_mul(size_of::<T>());
-        let Some((base, mapped)) = (bytes >= MAPPED_FROM).then(|| map(bytes)).flatten() else {
+        let most = if bytes < LARGE_FROM { len } else { most.max(len) };
+        let aside = most.saturating_mul(size_of::<T>());
+        let Some((base, mapped)) = (bytes >= MAPPED_FROM).then(|| map(aside)).flatten() else {
             let values = Box::leak(vec![value; len].into_boxed_slice());
-            return Self { start: NonNull::from(values).cast(), len, mapped: None };
+            return Self { start: NonNull::from(values).cast(), len, most: len, mapped: None };
         };
         let start = if bytes < LARGE_FROM {
             base.cast()
@@ -58,7 +63,25 @@ impl<T: Copy> Room<T> {
                 start.add(at).write(value);
             }
         }
-        Self { start, len, mapped: Some((base.addr().get(), mapped)) }
+        Self { start, len, most, mapped: Some((base.addr().get(), mapped)) }
+    }
+
+    /// Makes the room `len` values long, the further ones copies of `value`; `false` if that many
+    /// were not set aside.
+    #[expect(unsafe_code, reason = "memory of our own; this room has the unsafe code")]
+    pub fn grow(&mut self, value: T, len: usize) -> bool {
+        if len > self.most || len < self.len {
+            return false;
+        }
+        // SAFETY: addresses for `most` values are mapped from `start` on (see `new`), writable and
+        // ours alone. Every value is written before it becomes part of the slice.
+        unsafe {
+            for at in self.len..len {
+                self.start.add(at).write(value);
+            }
+        }
+        self.len = len;
+        true
     }
 }
 
@@ -69,7 +92,9 @@ fn map(bytes: usize) -> Option<(NonNull<std::ffi::c_void>, usize)> {
     let large = bytes >= LARGE_FROM;
     let mapped =
         if large { bytes.checked_next_multiple_of(HUGE)?.checked_add(HUGE)? } else { bytes };
-    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // What is set aside is no promise that it will be used.
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
     let base = unsafe { mmap_anonymous(ptr::null_mut(), mapped, protection, flags) }.ok()?;
     if large {
@@ -123,7 +148,7 @@ mod tests {
     #[test]
     fn a_room_holds_what_was_put_there() {
         for len in [0, 1, 1000, MAPPED_FROM / 8, LARGE_FROM / 8, HUGE / 8 + 1, 3 * HUGE / 8] {
-            let mut room = Room::new(7_u64, len);
+            let mut room = Room::new(7_u64, len, 0);
             assert_eq!((room.len(), room.iter().all(|&v| v == 7)), (len, true));
             room.iter_mut().zip(0..).for_each(|(v, n)| *v = n);
             assert!(room.iter().zip(0..).all(|(&v, n)| v == n), "{len} values");
@@ -134,5 +159,16 @@ mod tests {
             let there = std::thread::spawn(move || room.len()).join().expect("a thread");
             assert_eq!(there, len);
         }
+    }
+    #[test]
+    fn a_large_room_grows_where_it_is() {
+        let (len, most) = (LARGE_FROM / 8, 4 * HUGE / 8);
+        let mut room = Room::new(7_u64, len, most);
+        let start = room.as_ptr();
+        assert!(room.grow(8, most) && !room.grow(8, most + 1) && !room.grow(8, len));
+        assert_eq!((room.as_ptr(), room.len()), (start, most));
+        assert!(room.iter().zip(0..).all(|(&v, n)| v == if n < len { 7 } else { 8 }));
+        let mut small = Room::new(7_u64, 10, most);
+        assert!(small.grow(8, 10) && !small.grow(8, 11), "small ones are cheap to copy");
     }
 }

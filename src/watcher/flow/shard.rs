@@ -40,6 +40,9 @@ const PROBES_MAX: u8 = 6;
 /// Octets of a client among which a second hello may follow, as after a retry.
 const RETRY_BYTES_MAX: u32 = 16 << 10;
 
+/// Octets of a record with the shortest hello that can be (RFC 8446 §4.1.2, §5.1).
+const HELLO_MIN: u32 = 47;
+
 /// A sequence number further ahead than this is a new beginning, not a loss: more than any
 /// receive window in use.
 const JUMP_MAX: u32 = 64 << 20;
@@ -360,8 +363,7 @@ impl Rest {
             if packet.key.protocol == TCP {
                 self.again(slot, arrival, out);
             }
-        } else if early(&slot.hot, side) && slot.hot.cold != NO_COLD && is_hello(arrival.payload())
-        {
+        } else if early(&slot.hot, packet) && is_hello(arrival.payload()) {
             self.other_hello(slot, arrival, Beside::Behind, out);
         }
         let hot = &mut slot.hot;
@@ -1057,11 +1059,14 @@ enum Beside {
     Behind,
 }
 
-/// Among the first octets of a flow, where its payload may be touched though it only counts.
+/// Among the first octets of the client in a flow with a record, where payload may be touched though
+/// the flow only counts. Most packets are ruled out by what is in registers.
 #[inline]
-fn early(hot: &Hot, side: usize) -> bool {
-    let few = hot.bytes.get(side).is_some_and(|n| *n <= RETRY_BYTES_MAX);
-    few && !hot.has(flag::REPORTED)
+fn early(hot: &Hot, packet: &Packet) -> bool {
+    let hello = packet.payload_captured >= HELLO_MIN && packet.key.protocol == TCP;
+    let from_client = direction(hot, packet) == Direction::Up;
+    let few = hot.bytes.get(usize::from(packet.from_hi)).is_some_and(|n| *n <= RETRY_BYTES_MAX);
+    hello && from_client && few && hot.cold != NO_COLD && !hot.has(flag::REPORTED)
 }
 
 /// A TLS record that begins with a client's hello.

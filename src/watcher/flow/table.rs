@@ -294,7 +294,7 @@ pub struct Table<K: Copy> {
     /// `64 - log2(slots)`, the shift that leaves the slot number.
     shift: u32,
     len: usize,
-    slots_max: usize,
+    flows_max: usize,
     seed: u64,
     hand: usize,
     /// How far the end of the run has come.
@@ -308,14 +308,12 @@ pub const SHARD_BITS: u32 = 4;
 const SLOTS_MIN: usize = 64;
 
 impl<K: Key> Table<K> {
-    /// An empty table with room for `flows_max` flows: slots in a power of two, of which three
-    /// quarters are used. Fuller ones are walked too far: at seven eighths a flow lies four slots
-    /// from its own on average, at three quarters one and a half.
+    /// An empty table for exactly so many flows, one at least: slots in a power of two, of which
+    /// three quarters are used. Fuller ones are walked too far: at seven eighths a flow lies four
+    /// slots from its own on average, at three quarters one and a half.
     pub fn new(flows_max: usize, seed: u64) -> Self {
-        let slots_max = flows_max.saturating_add(flows_max / 3).saturating_add(1);
-        let slots_max = slots_max.max(SLOTS_MIN).next_power_of_two();
-        let slots = Room::new(Slot::default(), 0);
-        let mut table = Self { slots, shift: 0, len: 0, slots_max, seed, hand: 0, ending: 0 };
+        let (slots, flows_max) = (Room::new(Slot::default(), 0, 0), flows_max.max(1));
+        let mut table = Self { slots, shift: 0, len: 0, flows_max, seed, hand: 0, ending: 0 };
         table.resize(SLOTS_MIN);
         table
     }
@@ -416,10 +414,10 @@ impl<K: Key> Table<K> {
 
     #[cold]
     fn take(&mut self, key: &K, hash: u64, mut index: usize) -> Entry {
+        if self.len >= self.flows_max {
+            return Entry::Full(self.victim(hash));
+        }
         if self.len.saturating_mul(4) >= self.slots.len().saturating_mul(3) {
-            if self.slots.len() >= self.slots_max {
-                return Entry::Full(self.victim(hash));
-            }
             self.resize(self.slots.len().saturating_mul(2));
             index = self.home(hash);
             while self.slots.get(index).is_some_and(|s| s.hot.flags & flag::USED != 0) {
@@ -477,18 +475,55 @@ impl<K: Key> Table<K> {
         self.len = self.len.saturating_sub(1);
     }
 
+    /// Slots of the table when it is at its cap.
+    fn slots_max(&self) -> usize {
+        let slots = self.flows_max.saturating_add(self.flows_max / 3).saturating_add(1);
+        slots.max(SLOTS_MIN).next_power_of_two()
+    }
+
     fn resize(&mut self, slots: usize) {
-        let old = std::mem::replace(&mut self.slots, Room::new(Slot::default(), slots));
-        self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
         self.hand = 0;
+        self.shift = u64::BITS.saturating_sub(slots.trailing_zeros());
+        let before = self.slots.len();
+        if self.slots.grow(Slot::default(), slots) {
+            return self.spread(before);
+        }
+        let larger = Room::new(Slot::default(), slots, self.slots_max());
+        let old = std::mem::replace(&mut self.slots, larger);
         for slot in old.iter().filter(|s| s.hot.has(flag::USED)) {
-            let mut index = self.home(slot.key.unpack().hash(self.seed));
-            while self.slots.get(index).is_some_and(|s| s.hot.has(flag::USED)) {
-                index = self.next(index);
+            self.put(slot);
+        }
+    }
+
+    /// Puts flows that fill the first `before` slots where they belong in the whole table, without a
+    /// second one. From the end on, for a flow's new home lies behind its old place, among slots
+    /// that are through. Where it does not, as with the first few, or where the table ends, they wait.
+    fn spread(&mut self, before: usize) {
+        let mut waiting = Vec::new();
+        for index in (0..before).rev() {
+            let Some(place) = self.slots.get_mut(index).filter(|s| s.hot.has(flag::USED)) else {
+                continue;
+            };
+            let slot = *place;
+            place.hot = Hot::default();
+            let home = self.home(slot.key.unpack().hash(self.seed));
+            let behind = self.slots.get_mut(home..).filter(|_| home >= index).unwrap_or_default();
+            match behind.iter_mut().find(|s| !s.hot.has(flag::USED)) {
+                Some(to) => *to = slot,
+                None => waiting.push(slot),
             }
-            if let Some(to) = self.slots.get_mut(index) {
-                *to = *slot;
-            }
+        }
+        waiting.iter().for_each(|slot| self.put(slot));
+    }
+
+    /// Puts a flow that is not in the table into the first free slot from its home on.
+    fn put(&mut self, slot: &Slot<K>) {
+        let mut index = self.home(slot.key.unpack().hash(self.seed));
+        while self.slots.get(index).is_some_and(|s| s.hot.has(flag::USED)) {
+            index = self.next(index);
+        }
+        if let Some(to) = self.slots.get_mut(index) {
+            *to = *slot;
         }
     }
 
@@ -592,6 +627,25 @@ mod tests {
     }
 
     #[test]
+    fn every_flow_is_found_after_each_growth() {
+        let mut table: Table<Key4> = Table::new(1 << 17, 7);
+        for n in 0..100_000 {
+            let k = key(n);
+            assert!(matches!(table.enter(&Key4::pack(&k), k.hash(7)), Entry::New(_)), "{n}");
+            // Large tables grow where they are, small ones move: look at all around each growth.
+            if (u64::from(n) * 4 / 3).is_power_of_two() || n.is_power_of_two() || n == 99_999 {
+                let lost = (0..=n).find(|m| {
+                    let k = key(*m);
+                    table.find(&Key4::pack(&k), k.hash(7)).is_none()
+                });
+                assert_eq!(lost, None, "of {n}");
+            }
+        }
+        assert_eq!((table.len(), table.capacity()), (100_000, 1 << 18));
+        assert_eq!(std::iter::from_fn(|| table.next_used()).count(), 100_000);
+    }
+
+    #[test]
     fn at_the_cap_it_names_a_victim_and_does_not_grow() {
         let mut table: Table<Key4> = Table::new(64, 1);
         let mut n = 0;
@@ -604,11 +658,7 @@ mod tests {
             }
             n += 1;
         };
-        assert_eq!(
-            (n, table.capacity()),
-            (96, 128),
-            "room for 64, and three quarters of the slots"
-        );
+        assert_eq!((n, table.capacity()), (64, 128), "64 and no more");
         table.remove(victim);
         assert!(matches!(table.enter(&Key4::pack(&key(n)), key(n).hash(1)), Entry::New(_)));
     }

@@ -95,7 +95,9 @@ pub fn datagram_protocol(client_port: u16, server_port: u16) -> Option<Protocol>
         5355 => Some(Protocol::Llmnr),
         _ => None,
     };
-    of(server_port).or_else(|| of(client_port))
+    // A client may draw any port from 1,024 on, also one that serves something else: of what goes to
+    // a web server, that says nothing.
+    if server_port == 443 { None } else { of(server_port).or_else(|| of(client_port)) }
 }
 
 /// Reads one datagram of such a protocol.
