@@ -1235,6 +1235,7 @@ fn protocol_word(protocol: Protocol) -> &'static str {
         Protocol::Dhcp6 => "dhcp6",
         Protocol::Kerberos => "kerberos",
         Protocol::Radius => "radius",
+        Protocol::Ssdp => "ssdp",
         _ => "other",
     }
 }
