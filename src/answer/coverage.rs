@@ -45,6 +45,8 @@ const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
     ("http_requests", Seen, "HTTP requests in clear", None),
     ("dns_queries", Seen, "DNS questions", None),
     ("payload_bytes", Seen, "payload bytes", None),
+    ("clients_asking_the_canary", Seen, "clients whose browser asked whether to encrypt DNS", None),
+    ("clients_refused_by_the_canary", Seen, "clients that the resolver told not to", None),
     ("flows_inbound", Seen, "flows of strangers to hosts here, not counted as use", None),
     ("flows_of_dns", Seen, "flows of DNS itself, which have no name", Some("flows")),
     ("flows_of_local_services", Seen, "flows of DHCP and names on the local link", None),

@@ -202,6 +202,10 @@ impl World {
     }
 }
 
+/// What Firefox asks a network that may not want its DNS encrypted: `use-application-dns.net`
+/// without an address means no (support.mozilla.org, "Canary domain").
+const CANARY: &str = "use-application-dns.net";
+
 /// The recorder.
 pub struct Desk {
     rules: Rulebook,
@@ -469,6 +473,9 @@ impl Desk {
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
+                if &**text == CANARY {
+                    self.world.hides(o, "clients_asking_the_canary");
+                }
                 let hit = self.known(texts, *name).and_then(|n| n.said.hit.clone());
                 if let Some(hit) = hit {
                     self.looked_up(o, &hit);
@@ -488,6 +495,12 @@ impl Desk {
                     *ttl_s,
                     o.time,
                 );
+            }
+            Fact::DnsResponse { name, rcode } => {
+                // What is no answer keeps the browser from encrypting by itself.
+                if *rcode != 0 && texts.str(*name) == CANARY {
+                    self.world.hides(o, "clients_refused_by_the_canary");
+                }
             }
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
@@ -540,7 +553,6 @@ impl Desk {
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
-            | Fact::DnsResponse { .. }
             | Fact::LocalName { .. }
             | Fact::SocksTarget { .. }
             | Fact::ProxySource(_) => {}
