@@ -298,7 +298,7 @@ impl Stream {
             self.next = seq.wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
         }
         self.held.clear();
-        self.waiting.clear();
+        self.waiting = VecDeque::new();
         self.waiting_bytes = 0;
         self.skip = 0;
     }
