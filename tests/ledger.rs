@@ -162,6 +162,15 @@ fn a_service_that_was_added_later_is_found_in_the_past() {
     assert_eq!(line(0)["evidence"][0], "sni");
     assert_eq!(line(1)["flows"], 1, "an exact host on a shared domain");
     assert_eq!(line(2)["seen"], false);
+    // The whole catalogue at once: what was seen, and that no usage tells of it.
+    let all =
+        json(&shadowtap(dir, &["hunt", "all", "--store", "s.db", "--signatures", "new", "--json"]));
+    let seen = all["patterns"].as_array().unwrap();
+    assert_eq!(seen.len(), 2, "{all}");
+    for (n, line) in seen.iter().enumerate() {
+        assert_eq!((&line["service"], &line["recorded"]), (&"newcomer".into(), &false.into()));
+        assert_eq!(line["flows"], found["patterns"][n]["flows"]);
+    }
     // One host, one domain, and what nobody visited.
     for (what, code) in [
         ("chat.newcomer.example", 0),

@@ -78,6 +78,7 @@ const WORDS: &[(&str, Side, &str, Option<&str>)] = &[
         Some("clients"),
     ),
     ("clients_of_relays", Unseen, "clients of a relay or VPN", Some("clients")),
+    ("flows_of_people_left_out", Unseen, "flows of people whose groups are left out", None),
     ("flows_midstream", Unseen, "flows begun before the capture", Some("flows")),
     ("flows_unanswered", Unseen, "flows unanswered, or with one side seen", Some("flows")),
     ("flows_one_sided", Unseen, "flows of which the mirror shows one direction", Some("flows")),

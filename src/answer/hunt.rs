@@ -12,8 +12,13 @@ use crate::recorder::store::rows::Text;
 use crate::recorder::store::{Answers, Ask, Error, Hunted};
 use crate::types::{NAME_MAX, plain_name};
 
+/// The word for all services.
+pub const ALL: &str = "all";
+
 /// One line of the answer: a pattern, and what it asks of the ledger.
 pub struct Asked {
+    /// The service whose pattern it is.
+    pub service: Option<String>,
     /// The pattern.
     pub pattern: String,
     /// What is looked for.
@@ -64,8 +69,13 @@ pub fn known_late(
     Ok((late, days))
 }
 
-/// What to ask: the hosts of a service, one host, or a domain; `None` for what is none of these.
+/// What to ask: the hosts of [`ALL`] services or of one, one host, or a domain; `None` for what is
+/// none of these.
 pub fn questions(what: &str, catalogue: &Catalogue, key: &LedgerKey) -> Option<Vec<Asked>> {
+    if what == ALL {
+        let hosts = catalogue.services().iter().flat_map(|s| s.hosts.iter().map(move |h| (s, h)));
+        return Some(hosts.map(|(s, h)| of_pattern(s, h, catalogue, key)).collect());
+    }
     if let Some(service) = catalogue.service(what) {
         return Some(
             service.hosts.iter().map(|h| of_pattern(service, h, catalogue, key)).collect(),
@@ -81,7 +91,7 @@ pub fn questions(what: &str, catalogue: &Catalogue, key: &LedgerKey) -> Option<V
         false => Ask { names: vec![hash], ..Ask::default() },
     };
     let pattern = if domain { format!("*.{folded}") } else { folded.into_owned() };
-    Some(vec![Asked { pattern, ask, folded_only: false }])
+    Some(vec![Asked { service: None, pattern, ask, folded_only: false }])
 }
 
 fn of_pattern(
@@ -105,7 +115,8 @@ fn of_pattern(
         }
         apart(service, host, catalogue, key, &mut ask);
     }
-    Asked { pattern: host.pattern.clone(), ask, folded_only: host.kind == Kind::Template }
+    let (service, pattern) = (Some(service.id.clone()), host.pattern.clone());
+    Asked { service, pattern, ask, folded_only: host.kind == Kind::Template }
 }
 
 /// Names below a wide pattern that a more special pattern has, of this or another service: they

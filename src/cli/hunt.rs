@@ -4,6 +4,7 @@
 //! pattern, as text or JSON.
 //! Never: lists names: the ledger can be asked, not read.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use super::Problem;
 use super::files::CatalogueFiles;
-use crate::answer::hunt::{Asked, day, questions};
+use crate::answer::hunt::{ALL, Asked, day, questions};
 use crate::answer::terminal::{counted, printable};
 use crate::recorder::finding::bytes;
 use crate::recorder::store::{Answers, Ask, Hunted};
@@ -25,6 +26,7 @@ The ledger keeps every destination by day without people, whether the catalogue 
 service that was added today can be asked for in the past.
 
 Examples:
+  shadowtap hunt all --store ai.db                 every service of the catalogue that was seen
   shadowtap hunt deepseek --store ai.db            all hosts of a service
   shadowtap hunt chat.example.com --store ai.db    one host
   shadowtap hunt '*.example.com' --store ai.db     everything below a domain
@@ -32,8 +34,8 @@ Examples:
 
 Exit codes: 0 seen, 1 never seen or the store failed, 2 no such service or no ledger.")]
 pub struct HuntArgs {
-    /// Id of a service, a host name, or *.DOMAIN.
-    #[arg(value_name = "SERVICE|HOST")]
+    /// Id of a service, a host name, *.DOMAIN, or all: whatever the catalogue has by now.
+    #[arg(value_name = "SERVICE|HOST|all")]
     pub what: String,
     /// The store.
     #[arg(long, value_name = "FILE")]
@@ -58,6 +60,9 @@ struct Document {
 
 #[derive(Serialize)]
 struct Line {
+    service: Option<String>,
+    /// Whether the store has usage of the service: without, it came into the catalogue later.
+    recorded: Option<bool>,
     pattern: String,
     seen: bool,
     first_day: Option<String>,
@@ -92,7 +97,13 @@ pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     };
     let asks: Vec<Ask> = asked.iter().map(|a| a.ask.clone()).collect();
     let (found, span) = answers.hunt(&asks)?;
-    let lines: Vec<Line> = asked.iter().zip(&found).map(|(a, f)| line(a, f)).collect();
+    let recorded: HashSet<String> =
+        answers.services()?.values().map(|service| service.to_string()).collect();
+    let mut lines: Vec<Line> =
+        asked.iter().zip(&found).map(|(a, f)| line(a, f, &recorded)).collect();
+    if args.what == ALL {
+        lines.retain(|l| l.seen);
+    }
     let seen = lines.iter().any(|l| l.seen);
     let document = Document {
         schema: 1,
@@ -111,10 +122,12 @@ pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     Ok(u8::from(!seen))
 }
 
-fn line(asked: &Asked, found: &Hunted) -> Line {
+fn line(asked: &Asked, found: &Hunted, recorded: &HashSet<String>) -> Line {
     let seen = found.days > 0;
     let known = |kind: &EvidenceKind| found.evidence >> u32::from(kind.number()) & 1 == 1;
     Line {
+        service: asked.service.clone(),
+        recorded: asked.service.as_ref().map(|id| recorded.contains(id)),
         pattern: asked.pattern.clone(),
         seen,
         first_day: seen.then(|| day(found.first_day)),
@@ -138,12 +151,21 @@ fn text(document: &Document, out: &mut impl Write) -> anyhow::Result<()> {
         }
         _ => writeln!(out, "{asked}: the ledger is empty")?,
     }
+    if document.patterns.is_empty() {
+        writeln!(out, "  no service of the catalogue was seen")?;
+    }
     for line in &document.patterns {
-        let since = if line.only_since_known { " (asked since the catalogue has it)" } else { "" };
+        let mut since =
+            if line.only_since_known { " (asked since the catalogue has it)" } else { "" };
+        if line.seen && line.recorded == Some(false) {
+            since = "; no usage of it is stored: too old, or the catalogue did not know it then";
+        }
+        let service = line.service.as_ref().filter(|_| document.asked == ALL);
+        let service = service.map_or(String::new(), |id| format!("{id}, "));
         match (&line.first_day, &line.last_day) {
             (Some(first), Some(last)) => writeln!(
                 out,
-                "  {}: since {first}, last {last}, on {}, about {}{}, {} sent, {} received, {}{since}",
+                "  {service}{}: since {first}, last {last}, on {}, about {}{}, {} sent, {} received, {}{since}",
                 line.pattern,
                 days(line.days),
                 counted(line.devices_about, "device"),

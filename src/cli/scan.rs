@@ -486,7 +486,7 @@ impl Scan {
         }
         // What these inputs tell of who is who may name somebody in earlier ones.
         if self.kept
-            && let Err(error) = self.store.reattribute(&self.known)
+            && let Err(error) = self.store.reattribute(&self.known, Timestamp(0))
         {
             self.fail("store", &error);
         }

@@ -19,6 +19,7 @@ use std::thread;
 pub use crate::written::ConfigError;
 pub use layers::{DEFAULTS, Flag, Origin, Setting, Value};
 
+use crate::courier::receivers::syslog;
 use crate::courier::settings as sinks;
 use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
@@ -180,6 +181,8 @@ pub struct IdentitySources {
     pub leases: Vec<PathBuf>,
     /// Logon events.
     pub logons: Vec<PathBuf>,
+    /// Where logon events are received, live.
+    pub listen: syslog::Settings,
 }
 
 /// What is kept.
@@ -315,7 +318,7 @@ impl Config {
     /// # Errors
     /// If a file cannot be read.
     pub fn known(&self) -> Result<(Arc<Known>, Vec<Problem>), ConfigError> {
-        let IdentitySources { settings, inventory, columns, leases, logons } = &self.identity;
+        let IdentitySources { settings, inventory, columns, leases, logons, .. } = &self.identity;
         let mut known = Known {
             settings: settings.clone(),
             veil: self.veil.clone(),
@@ -588,9 +591,11 @@ impl Reader {
             retention_days: self.identity_days(),
             trusted_proxies: self.networks("identity.trusted_proxies"),
             shared: self.networks("identity.shared"),
+            exclude_groups: self.words("identity.exclude_groups"),
         };
         let logons = self.paths("identity.logons");
-        if settings.users || !logons.is_empty() {
+        let listen = self.listen();
+        if settings.users || !logons.is_empty() || !listen.endpoints.is_empty() {
             let given = self.number("identity.retention_days", 0, DAYS_MAX) > 0;
             for (key, is_there) in [
                 ("identity.purpose", !settings.purpose.is_empty()),
@@ -610,7 +615,50 @@ impl Reader {
             columns: self.columns("identity.columns"),
             leases: self.paths("identity.leases"),
             logons,
+            listen,
         }
+    }
+
+    /// Words, in lower case.
+    fn words(&self, key: &str) -> Vec<Text> {
+        let word = |(value, _): (Value, _)| match value {
+            Value::Text(text) => Text::from(text.trim().to_lowercase()),
+            other => Text::from(other.to_string()),
+        };
+        self.items(key).into_iter().map(word).collect()
+    }
+
+    /// Where logons are received, and from whom.
+    fn listen(&mut self) -> syslog::Settings {
+        let mut endpoints = Vec::new();
+        for (value, place) in self.items("identity.listen") {
+            let text = match value {
+                Value::Text(text) => text,
+                other => other.to_string(),
+            };
+            match text.parse() {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(why) => {
+                    let hint = "write \"udp://ADDRESS:PORT\", \"tcp://...\" or \"tls://...\"";
+                    let message = format!("`{text}` {why}");
+                    self.wrong("identity.listen", place, message, Some(hint.to_owned()));
+                }
+            }
+        }
+        let from = self.networks("identity.listen_from");
+        if from.is_empty() && !endpoints.is_empty() {
+            let message = "`identity.listen_from` must say who may send logons".to_owned();
+            let hint = "whoever may send them decides who is named".to_owned();
+            self.wrong("identity.listen", None, message, Some(hint));
+        }
+        let (certificate, key) =
+            (self.path("identity.listen_cert"), self.path("identity.listen_key"));
+        let tls = endpoints.iter().any(|e: &syslog::Endpoint| e.carrier == syslog::Carrier::Tls);
+        if tls && (certificate.is_none() || key.is_none()) {
+            let message = "TLS needs `identity.listen_cert` and `identity.listen_key`".to_owned();
+            self.wrong("identity.listen", None, message, None);
+        }
+        syslog::Settings { endpoints, from, certificate, key }
     }
 
     fn identity_days(&mut self) -> u32 {

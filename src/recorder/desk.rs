@@ -15,7 +15,8 @@ use rapidhash::fast::RandomState;
 use super::aggregate::{Aggregate, Judged, Keys, Place, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
-use super::identity::{Known, Source, Tracker};
+use super::identity::known::Event;
+use super::identity::{Known, Person, Source, Tracker};
 use super::judge::{Carrier, Volume};
 use super::ledger::LedgerKey;
 use super::names::{Asker, Belief, Names};
@@ -145,6 +146,8 @@ struct World {
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
     clients: Hosts,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
+    /// Flows of people who are left out.
+    left_out: HashSet<u64, RandomState>,
     /// Flows to security edges and relays, with the name of what they go through.
     veiled: HashMap<u64, (Text, HiderKind), RandomState>,
     quic_ids: QuicIds,
@@ -184,6 +187,13 @@ impl World {
     }
 
     /// Notes a client whose names something hides; each once.
+    /// Counts a flow of somebody who is left out, once.
+    fn leaves_out(&mut self, o: &Observation) {
+        if self.left_out.len() < HIDDEN_MAX && self.left_out.insert(o.flow.id) {
+            self.aggregate.cover(o.input, "flows_of_people_left_out", None, 1);
+        }
+    }
+
     fn hides(&mut self, o: &Observation, row: &'static str) {
         let client = (o.input, row, o.flow.realm, o.flow.client.addr);
         if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(client) {
@@ -428,6 +438,16 @@ impl Desk {
         self.rules = rules;
     }
 
+    /// Live: files that say who is who were read anew.
+    pub fn know(&mut self, known: Arc<Known>) {
+        self.judge_by(Rulebook { known, ..self.rules.clone() });
+    }
+
+    /// Live: somebody tells of a logon.
+    pub fn hear(&mut self, event: &Event) {
+        self.world.who.hear(event);
+    }
+
     /// Live: who has which address now, for views.
     pub fn directory(&mut self, directory: Arc<super::identity::Directory>) {
         self.world.who.tell(directory);
@@ -518,10 +538,18 @@ impl Desk {
                     self.local_name(o, name);
                 }
             }
-            Fact::Account { source, user, .. } => {
+            Fact::Runs(what) => {
                 let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+                if let Some(what) = texts.text(*what) {
+                    self.world.who.announces(realm, addr, what, o.time, o.input);
+                }
+            }
+            Fact::Account { source, user, .. } => {
                 let source = account_source(*source);
-                self.world.who.account(realm, addr, source, texts.str(*user), o.time, o.input);
+                self.world.who.login(&o.flow, source, texts.str(*user), o.time, o.input);
+            }
+            Fact::LoginAnswer { granted } => {
+                self.world.who.answered(&o.flow, *granted, o.time);
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
@@ -581,6 +609,9 @@ impl Desk {
             return;
         }
         let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, o.time);
+        if actor.who == Person::Excluded {
+            return;
+        }
         let ruling = self.rules.ruling(hit, &actor, o.time);
         self.world.aggregate.looked_up(o.input, &actor, hit, &ruling, &self.versions, o.time);
     }
@@ -664,7 +695,7 @@ impl Desk {
             self.world.who.proxy(realm, o.flow.server.addr);
             // Logins at a proxy are people's; those at any other server may be anything.
             let user = texts.str(http.user);
-            self.world.who.account(realm, addr, Source::Basic, user, o.time, o.input);
+            self.world.who.login(&o.flow, Source::Basic, user, o.time, o.input);
         }
         let behind = http.forwarded.filter(|_| self.world.who.trusts(addr));
         if let Some(behind) = behind {
@@ -703,7 +734,9 @@ impl Desk {
         }
         if let Some(behind) = behind {
             let actor = self.world.who.actor(realm, behind, o.time);
-            if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
+            if actor.who == Person::Excluded {
+                self.world.flows.remove(&o.flow.id);
+            } else if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
                 flow.actor = actor;
             }
         }
@@ -746,6 +779,10 @@ impl Desk {
                 return None;
             }
             let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, at);
+            if actor.who == Person::Excluded {
+                self.world.leaves_out(o);
+                return None;
+            }
             let flow = MatchedFlow {
                 hit,
                 name,

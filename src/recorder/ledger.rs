@@ -26,7 +26,7 @@ pub const KEY_BYTES: usize = 32;
 const HASHED_MAX: usize = NAME_MAX + 3;
 
 /// Octets of a parent's hash. A ledger of a million rows then gives one false answer in a million.
-pub(in crate::recorder) const PARENT_BYTES: usize = 5;
+const PARENT_BYTES: usize = 5;
 
 /// Domains above a name that are kept, from the registrable one down: names with more labels than
 /// that are made by machines, and nobody writes signatures in their middle.
@@ -56,6 +56,9 @@ pub struct LedgerKey([u8; KEY_BYTES]);
 
 /// Hash of a whole name.
 pub type HostHash = u64;
+
+/// What a row keeps of the hash of a domain above its name.
+pub type ShortHash = [u8; PARENT_BYTES];
 
 /// One destination on one day in one input, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +183,7 @@ impl LedgerKey {
 }
 
 /// The first octets of a hash, as parents are kept.
-pub(in crate::recorder) fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
+pub fn short(hash: HostHash) -> ShortHash {
     let [a, b, c, d, e, ..] = hash.to_be_bytes();
     [a, b, c, d, e]
 }
@@ -189,7 +192,12 @@ impl LedgerDay {
     /// `true` if the row's name lies below the one with this hash.
     pub fn is_below(&self, name: HostHash) -> bool {
         let short = short(name);
-        self.above.chunks_exact(PARENT_BYTES).any(|parent| parent == short)
+        self.parents().any(|parent| parent == short)
+    }
+
+    /// What it keeps of the domains above its name.
+    pub fn parents(&self) -> impl Iterator<Item = ShortHash> {
+        self.above.chunks_exact(PARENT_BYTES).filter_map(|parent| parent.try_into().ok())
     }
 }
 

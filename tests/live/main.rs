@@ -5,6 +5,9 @@
 #![allow(clippy::disallowed_methods, reason = "real traffic takes real time")]
 
 mod bench;
+mod who;
+#[path = "../wire/mod.rs"]
+mod wire;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

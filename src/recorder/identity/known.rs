@@ -28,10 +28,12 @@ pub struct Settings {
     pub trusted_proxies: Vec<(IpAddr, u8)>,
     /// Networks in which every address stands for many people.
     pub shared: Vec<(IpAddr, u8)>,
+    /// Groups whose members' doings are not recorded, in lower case.
+    pub exclude_groups: Vec<Text>,
 }
 
 /// What a file of leases or logons says, by its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     /// When.
     pub at: Timestamp,
@@ -42,7 +44,7 @@ pub struct Event {
 }
 
 /// Something that happened at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// It was leased.
     Lease {
@@ -100,6 +102,13 @@ impl Known {
     ) -> Option<Text> {
         let by_place = self.departments.name(Place { addr, mac, host });
         by_place.or_else(|| managed.and_then(|m| m.department.as_ref())).cloned()
+    }
+
+    /// `true` if nothing of what this person does may be recorded.
+    pub fn excludes(&self, user: &str) -> bool {
+        let excluded = &self.settings.exclude_groups;
+        let is = |group: &Text| excluded.iter().any(|e| e.eq_ignore_ascii_case(group));
+        !excluded.is_empty() && self.groups(user).iter().any(is)
     }
 
     /// Takes names out of rows that go to a store which must have none; `said` are the names that

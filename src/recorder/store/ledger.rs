@@ -17,7 +17,7 @@ use super::sql::{COUNT_MAX, Count};
 use super::write::Writer;
 use super::{Answers, Error, Store, file};
 use crate::recorder::ledger::{
-    HostHash, KEY_BYTES, LedgerDay, LedgerKey, PARENT_BYTES, Sketch, short,
+    HostHash, KEY_BYTES, LedgerDay, LedgerKey, ShortHash, Sketch, short,
 };
 
 /// Name of the key's file behind that of the store.
@@ -154,7 +154,8 @@ impl Answers {
     /// If the store cannot be read.
     pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<Days>), Error> {
         let mut found: Vec<Hunting> = asks.iter().map(|_| Hunting::default()).collect();
-        let index = Index::new(asks);
+        let wanted = Wanted::of(asks);
+        let mut fitting = Vec::new();
         let mut span: Option<Days> = None;
         let mut walk = self.conn.prepare(
             "SELECT day, host, above, bytes_up, bytes_down, flows, evidence, devices FROM ledger",
@@ -174,9 +175,11 @@ impl Answers {
             span = Some(span.map_or((row.day, row.day), |(first, last)| {
                 (first.min(row.day), last.max(row.day))
             }));
-            for place in index.near(&row) {
-                if let (Some(ask), Some(found)) = (asks.get(place), found.get_mut(place))
-                    && ask.fits(&row)
+            fitting.clear();
+            wanted.by(&row, &mut fitting);
+            for &at in &fitting {
+                if let (Some(ask), Some(found)) = (asks.get(at), found.get_mut(at))
+                    && !ask.bars(&row)
                 {
                     found.add(&row);
                 }
@@ -186,41 +189,43 @@ impl Answers {
     }
 }
 
-/// Which asks can be about a row, so that a whole catalogue can be asked for in one walk.
-#[derive(Default)]
-struct Index {
-    by_name: HashMap<HostHash, Vec<usize>>,
-    by_parent: HashMap<[u8; PARENT_BYTES], Vec<usize>>,
+impl Ask {
+    /// `true` for a row that the ask leaves to another.
+    fn bars(&self, row: &LedgerDay) -> bool {
+        self.but_names.contains(&row.host) || self.but_below.iter().any(|n| row.is_below(*n))
+    }
 }
 
-impl Index {
-    fn new(asks: &[Ask]) -> Self {
-        let mut index = Index::default();
-        for (place, ask) in asks.iter().enumerate() {
+/// Which asks want a name, and what lies below it: a walk with thousands of asks, as of a whole
+/// catalogue, looks only at those that a row may be for.
+#[derive(Default)]
+struct Wanted {
+    names: HashMap<HostHash, Vec<usize>>,
+    below: HashMap<ShortHash, Vec<usize>>,
+}
+
+impl Wanted {
+    fn of(asks: &[Ask]) -> Self {
+        let mut wanted = Self::default();
+        for (at, ask) in asks.iter().enumerate() {
             for name in &ask.names {
-                index.by_name.entry(*name).or_default().push(place);
+                wanted.names.entry(*name).or_default().push(at);
             }
             for name in &ask.below {
-                index.by_parent.entry(short(*name)).or_default().push(place);
+                wanted.below.entry(short(*name)).or_default().push(at);
             }
         }
-        index
-    }
-
-    fn near(&self, row: &LedgerDay) -> BTreeSet<usize> {
-        let parents = row.above.chunks_exact(PARENT_BYTES);
-        let below =
-            parents.filter_map(|p| self.by_parent.get(<&[u8; PARENT_BYTES]>::try_from(p).ok()?));
-        self.by_name.get(&row.host).into_iter().chain(below).flatten().copied().collect()
-    }
-}
-
-impl Ask {
-    fn fits(&self, row: &LedgerDay) -> bool {
-        let wanted = self.names.contains(&row.host) || self.below.iter().any(|n| row.is_below(*n));
         wanted
-            && !self.but_names.contains(&row.host)
-            && !self.but_below.iter().any(|n| row.is_below(*n))
+    }
+
+    /// The asks that want a row, each once.
+    fn by(&self, row: &LedgerDay, fitting: &mut Vec<usize>) {
+        fitting.extend(self.names.get(&row.host).into_iter().flatten());
+        for parent in row.parents() {
+            fitting.extend(self.below.get(&parent).into_iter().flatten());
+        }
+        fitting.sort_unstable();
+        fitting.dedup();
     }
 }
 

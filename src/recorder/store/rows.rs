@@ -508,6 +508,7 @@ impl Actor {
     pub fn text(&self) -> ActorText {
         let (user, user_basis) = match &self.who {
             Person::Unknown => (None, None),
+            Person::Excluded => (None, Some("left out".to_owned())),
             Person::One(claim) => {
                 let basis = format!("{} ({})", claim.relation.code(), claim.source.code());
                 (Some(claim.user.name().to_string()), Some(basis))

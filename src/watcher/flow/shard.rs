@@ -1322,6 +1322,7 @@ fn protocol_word(protocol: Protocol) -> &'static str {
         Protocol::Dhcp6 => "dhcp6",
         Protocol::Kerberos => "kerberos",
         Protocol::Radius => "radius",
+        Protocol::Ssdp => "ssdp",
         _ => "other",
     }
 }

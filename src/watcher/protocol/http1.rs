@@ -379,10 +379,11 @@ impl Http1 {
     /// A request's header section is complete.
     fn request(&mut self, len: usize, out: &mut Out<'_>) -> Step {
         let head = &mut self.head;
+        let login = head.logon.is_some() || !head.user.get().is_empty();
         let sign = head.emit(out);
         let connect = head.source == HostSource::Connect;
         let peek = grammar::may_be_rpc(head.method.get(), sign, &head.fields);
-        let asked = Asked { sign, head: head.method.get() == b"HEAD" };
+        let asked = Asked { sign, head: head.method.get() == b"HEAD", login };
         let next = match (head.framing.chunked, head.framing.length) {
             _ if connect => State::Tunnel,
             (true, _) => State::ChunkSize { peek },
@@ -409,10 +410,14 @@ impl Http1 {
         if !answer.is_final() {
             return self.down.go(State::Start, len);
         }
-        let Asked { sign, head } = self.asked.pop_front().unwrap_or_default();
+        let Asked { sign, head, login } = self.asked.pop_front().unwrap_or_default();
         // CONNECT waits, so it is the last one asked; a hole may have hidden how many came before.
         let connect = self.up.state == State::Tunnel && self.asked.is_empty();
         out(Metadata::HttpResponse(answer.tell(sign)));
+        if login {
+            // RFC 9110 §15.5.2 and §15.5.8: a login is missing, or was not accepted.
+            out(Metadata::LoginAnswer { granted: !matches!(status, 401 | 407) });
+        }
         if status == 101 {
             let then = match answer.upgrade {
                 Upgrade::H2c => Then::Handover(Some(Protocol::Http2)),
@@ -478,6 +483,8 @@ struct Asked {
     sign: Option<Sign>,
     /// HEAD: the answer has no body.
     head: bool,
+    /// It came with a login.
+    login: bool,
 }
 
 /// Where one direction stands.

@@ -6,7 +6,7 @@
 
 use super::{
     DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, dtls, http1, http2,
-    kerberos, local, ntlm, quic, radius, socks, starttls, tls,
+    kerberos, local, ntlm, quic, radius, socks, ssdp, starttls, tls,
 };
 use crate::types::Direction;
 use crate::watcher::wire::ParseError;
@@ -97,6 +97,7 @@ pub fn datagram_protocol(client_port: u16, server_port: u16) -> Option<Protocol>
         137 => Some(Protocol::Nbns),
         546 | 547 => Some(Protocol::Dhcp6),
         1812 | 1813 | 1645 | 1646 => Some(Protocol::Radius),
+        1900 => Some(Protocol::Ssdp),
         5353 => Some(Protocol::Mdns),
         5355 => Some(Protocol::Llmnr),
         _ => None,
@@ -117,6 +118,7 @@ pub fn datagram(protocol: Protocol, from: Direction, bytes: &[u8], out: &mut Out
         Protocol::Dhcp6 => dhcp::Dhcp6.datagram(from, bytes, out),
         Protocol::Kerberos => kerberos::Kerberos::default().datagram(from, bytes, out),
         Protocol::Radius => radius::Radius.datagram(from, bytes, out),
+        Protocol::Ssdp => ssdp::Ssdp.datagram(from, bytes, out),
         _ => Then::Done,
     }
 }
