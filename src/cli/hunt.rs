@@ -97,8 +97,7 @@ pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     };
     let asks: Vec<Ask> = asked.iter().map(|a| a.ask.clone()).collect();
     let (found, span) = answers.hunt(&asks)?;
-    let recorded: HashSet<String> =
-        answers.services()?.values().map(|service| service.to_string()).collect();
+    let recorded: HashSet<String> = answers.services()?.values().map(ToString::to_string).collect();
     let mut lines: Vec<Line> =
         asked.iter().zip(&found).map(|(a, f)| line(a, f, &recorded)).collect();
     if args.what == ALL {
