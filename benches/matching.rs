@@ -1,11 +1,18 @@
-//! Host lookup against one hash-map probe of the same string, and the load of the catalogue.
+//! Host lookup against one hash-map probe of the same string, the same with a million patterns, and
+//! the load of the catalogue.
 
 use std::collections::HashMap;
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rapidhash::fast::RandomState;
-use shadowtap::recorder::signature::{Catalogue, Clients, Network};
+use shadowtap::recorder::signature::matcher::LabelTree;
+use shadowtap::recorder::signature::{Catalogue, Clients, Kind, Network};
+
+/// Patterns of a catalogue hundreds of times as large as ours.
+const MANY: usize = 1_000_000;
+/// Names of a stream: more than fit the nearest cache, few enough to be made in no time.
+const NAMES: usize = 1 << 18;
 
 /// Names of no service, which most are.
 const ORDINARY: [&str; 8] = [
@@ -64,5 +71,72 @@ fn matching(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, matching);
+/// A stream of names over patterns: the catalogue's, and a million; names as frequent as in traffic
+/// (the n-th in 1 of n), and all as frequent as any other.
+fn streams(c: &mut Criterion) {
+    let catalogue = Catalogue::embedded().expect("the embedded catalogue is valid");
+    let fixed = |kind: Kind| matches!(kind, Kind::Exact | Kind::Suffix);
+    let ours: Vec<(String, Kind)> = catalogue
+        .services()
+        .iter()
+        .flat_map(|s| s.hosts.iter().filter(|h| fixed(h.kind)))
+        .map(|h| (h.pattern.clone(), h.kind))
+        .collect();
+    let many: Vec<(String, Kind)> = (0..MANY)
+        .map(|n| match n % 4 {
+            0 => (format!("api.service-{n}.com"), Kind::Exact),
+            1 => (format!("{n}-region.cloud-{}.net", n % 1_000), Kind::Exact),
+            _ => (format!("service-{n}.ai"), Kind::Suffix),
+        })
+        .collect();
+    let mut group = c.benchmark_group("stream");
+    group.throughput(Throughput::Elements(NAMES as u64));
+    group.sample_size(30);
+    for (size, patterns) in [("catalogue", &ours), ("million", &many)] {
+        let mut tree = LabelTree::default();
+        let mut map: HashMap<String, u32, RandomState> = HashMap::default();
+        for (number, (pattern, kind)) in patterns.iter().enumerate() {
+            tree.insert(pattern, *kind, u32::try_from(number).expect("a million"));
+            map.insert(pattern.clone(), 1);
+        }
+        for (order, zipf) in [("zipf", true), ("uniform", false)] {
+            let names = stream(patterns, zipf);
+            group.bench_function(format!("{size}/{order}/lookup"), |b| {
+                b.iter(|| names.iter().filter(|n| tree.find(black_box(n)).is_some()).count());
+            });
+            group.bench_function(format!("{size}/{order}/one_probe"), |b| {
+                b.iter(|| names.iter().filter(|n| map.contains_key(black_box(n.as_str()))).count());
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Names that patterns are there for, every second one with a label more, in the order of traffic.
+fn stream(patterns: &[(String, Kind)], zipf: bool) -> Vec<String> {
+    let mut sums = Vec::with_capacity(patterns.len());
+    let mut sum = 0.0;
+    for rank in 0..patterns.len() {
+        sum += if zipf { 1.0 / (rank as f64 + 1.0) } else { 1.0 };
+        sums.push(sum);
+    }
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    (0..NAMES)
+        .map(|n| {
+            let at = (random() >> 11) as f64 / (1_u64 << 53) as f64 * sum;
+            let rank = sums.partition_point(|s| *s < at).min(patterns.len() - 1);
+            // Ranks are dealt out over the patterns, which stand in the order of their making.
+            let (pattern, _) = &patterns[rank.wrapping_mul(2_654_435_761) % patterns.len()];
+            if n % 2 == 0 { pattern.clone() } else { format!("www.{pattern}") }
+        })
+        .collect()
+}
+
+criterion_group!(benches, matching, streams);
 criterion_main!(benches);

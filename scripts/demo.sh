@@ -13,9 +13,9 @@ scan --store "$out/store.db" --alerts "$out/alerts.jsonl" --observations "$out/o
 scan --quiet --json >"$out/scan.json"
 
 report() { target/release/shadowtap report --config examples/office/shadowtap.toml --store "$out/store.db" "$@" 2>/dev/null; }
-report --departments examples/office/departments.toml --output "$out/report.html"
-report --departments examples/office/departments.toml --output "$out/report.pdf"
-report --departments examples/office/departments.toml --output "$out/report.xlsx"
+report --output "$out/report.html"
+report --output "$out/report.pdf"
+report --output "$out/report.xlsx"
 target/release/shadowtap export rpz --config examples/office/shadowtap.toml --store "$out/store.db" --what-if >"$out/what-if.txt"
 
 cat <<TEXT

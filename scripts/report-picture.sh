@@ -6,6 +6,5 @@ shadowtap=${1:-target/release/shadowtap}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$shadowtap" scan --quiet --config examples/office/shadowtap.toml --store "$folder/office.db" fixtures/office/office.pcap.zst >/dev/null
-"$shadowtap" report --config examples/office/shadowtap.toml --store "$folder/office.db" \
-    --departments examples/office/departments.toml --output "$folder/report.pdf"
+"$shadowtap" report --config examples/office/shadowtap.toml --store "$folder/office.db" --output "$folder/report.pdf"
 pdftoppm -r 100 -f 1 -l 1 -singlefile -png "$folder/report.pdf" docs/report

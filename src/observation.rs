@@ -247,6 +247,8 @@ pub enum Fact {
     ProxySource(IpAddr),
     /// DHCP message.
     Dhcp(Dhcp),
+    /// A device says what it is or runs.
+    Runs(TextId),
     /// Account name.
     Account {
         /// Where it stood.
@@ -255,6 +257,11 @@ pub enum Fact {
         user: TextId,
         /// Realm or domain.
         domain: TextId,
+    },
+    /// A server's answer to a login in the flow.
+    LoginAnswer {
+        /// It let somebody in.
+        granted: bool,
     },
     /// Somebody is let into the network.
     Session(Session),

@@ -48,6 +48,7 @@ fn actor(n: u8, host: &str) -> Arc<Actor> {
         mac,
         host_name,
         who: Person::Unknown,
+        department: None,
     })
 }
 
@@ -80,6 +81,7 @@ fn session(u: &Use) -> SessionSpan {
         end: Timestamp(u.at + 60 * S),
         level: u.level,
         disposition: u.disposition,
+        bytes_up: 0,
     }
 }
 
@@ -209,6 +211,7 @@ fn office(names: [&str; 2], capture: &str) -> Facts {
         bytes_up: 2_440,
         bytes_down: 19_500,
         actors: 1,
+        devices: Vec::new(),
         first_seen: Timestamp(NINE),
         last_seen: Timestamp(NINE + 9 * S),
     };

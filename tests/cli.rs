@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rusqlite::Connection;
+use shadowtap::recorder::store::{Answers, CandidateLine, Scope};
 use tempfile::TempDir;
 
 const OFFICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/office/office.pcap.zst");
@@ -70,6 +71,17 @@ fn totals(store: &Path) -> Vec<(String, i64, i64, i64, i64)> {
         .expect("usage");
     let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?));
     query.query_map([], row).expect("rows").map(|r| r.expect("a row")).collect()
+}
+
+/// Candidates of a store: host, devices, flows, bytes up, bytes down.
+fn candidates(store: &Path) -> Vec<(String, u64, u64, u64, u64)> {
+    let store = Answers::open(store).expect("the store");
+    let found = store.candidates(&Scope::default()).expect("candidates");
+    let line = |c: CandidateLine| {
+        let t = c.totals;
+        (c.host.to_string(), t.devices, t.flows, t.bytes_up, t.bytes_down)
+    };
+    found.into_iter().map(line).collect()
 }
 
 #[test]
@@ -179,6 +191,10 @@ fn totals_do_not_depend_on_how_the_captures_are_scanned() {
         scan("singly.db", &[name]);
     }
     assert_eq!(at("singly.db"), whole, "each again, last one first");
+    let heard = |store: &str| candidates(&dir.path().join(store));
+    assert!(heard("whole.db").iter().any(|(_, devices, ..)| *devices > 1), "devices to unite");
+    assert_eq!(heard("together.db"), heard("whole.db"), "candidates of rotated files in one run");
+    assert_eq!(heard("singly.db"), heard("whole.db"), "candidates of rotated files one by one");
 }
 
 #[test]
@@ -272,6 +288,9 @@ fn a_packet_that_lies_in_two_captures_counts_once() {
     assert_eq!(scan("overlap.db", &["early.pcap", "late.pcap"]), whole, "overlapping captures");
     assert_eq!(scan("twice.db", &["whole.pcap", "copy.pcap"]), whole, "the same content twice");
     assert_eq!(scan("packed.db", &["whole.pcap", OFFICE]), whole, "plain and compressed");
+    // In runs of their own nothing tells that the packets are the same, but the time is.
+    let out = shadowtap(dir.path(), &["scan", "--store", "overlap.db", "whole.pcap"]);
+    assert!(text(&out.stderr).contains("the store has early.pcap and 1 more of the same time"));
 }
 
 #[test]

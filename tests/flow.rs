@@ -597,11 +597,11 @@ fn ledger(frames: &[Vec<u8>], config: &str) -> BTreeMap<String, u64> {
 }
 
 /// A QUIC connection up to the server's answer, which calls itself `id`.
-fn quic(port: u16, id: &[u8; 8]) -> Vec<Vec<u8>> {
+fn quic(port: u16, id: [u8; 8]) -> Vec<Vec<u8>> {
     let frames = forge::crypto(0, &forge::client_hello("chat.example", 0));
     let initial = forge::Initial::new(forge::V1, b"12345678", &frames).seal();
     let answer =
-        [&[0xc1, 0, 0, 0, 1, 4][..], b"scid", &[8], id, &[0, 0x44, 0], &[9; 1_024]].concat();
+        [&[0xc1, 0, 0, 0, 1, 4][..], b"scid", &[8], &id, &[0, 0x44, 0], &[9; 1_024]].concat();
     vec![datagram(None, port, true, &initial), datagram(None, port, false, &answer)]
 }
 
@@ -609,12 +609,12 @@ fn quic(port: u16, id: &[u8; 8]) -> Vec<Vec<u8>> {
 fn a_quic_connection_keeps_its_name_on_another_port() {
     let short = |id: &[u8; 8]| [&[0x41][..], id, &[7; 40]].concat();
     let moved =
-        [quic(50_000, b"serverid"), vec![datagram(None, 50_001, true, &short(b"serverid"))]];
+        [quic(50_000, *b"serverid"), vec![datagram(None, 50_001, true, &short(b"serverid"))]];
     let rows = ledger(&moved.concat(), "");
     assert_eq!(rows.get("flows_named_by_quic_cid"), Some(&1), "{rows:?}");
     assert_eq!(rows.get("flows_named_by_quic_sni"), Some(&1), "{rows:?}");
     let other =
-        [quic(50_000, b"serverid"), vec![datagram(None, 50_001, true, &short(b"anotherX"))]];
+        [quic(50_000, *b"serverid"), vec![datagram(None, 50_001, true, &short(b"anotherX"))]];
     let rows = ledger(&other.concat(), "");
     assert_eq!(rows.get("flows_named_by_quic_cid"), None, "{rows:?}");
     assert_eq!(rows.get("quic_flows_without_hello"), Some(&1), "{rows:?}");
@@ -634,7 +634,7 @@ fn realms_keep_address_spaces_apart_that_overlap() {
 fn every_flow_has_one_row_of_the_ledger() {
     let wireguard = [&[1, 0, 0, 0][..], &[5; 144]].concat();
     let frames = [
-        quic(50_000, b"serverid"),
+        quic(50_000, *b"serverid"),
         vec![datagram(None, 50_001, true, &wireguard), datagram(None, 50_002, true, b"anything")],
     ];
     let rows = ledger(&frames.concat(), "");

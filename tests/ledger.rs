@@ -1,6 +1,8 @@
 //! The ledger, the hunt and tenants, with the program as a person runs it.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -109,12 +111,14 @@ fn signatures(dir: &Path, hosts: &[(&str, &str, &str)]) {
          must_miss = ['other.example']\n"
         .to_owned();
     let matched: Vec<String> = hosts.iter().map(|(.., example)| format!("'{example}'")).collect();
-    entry += &format!("must_match = [{}]\n", matched.join(", "));
+    writeln!(entry, "must_match = [{}]", matched.join(", ")).unwrap();
     for (pattern, kind, _) in hosts {
-        entry += &format!(
+        write!(
+            entry,
             "[[service.host]]\npattern = '{pattern}'\nmatch = '{kind}'\nrole = 'chat'\n\
              strength = 'certain'\n"
-        );
+        )
+        .unwrap();
     }
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("chat.toml"), entry).unwrap();
@@ -158,6 +162,15 @@ fn a_service_that_was_added_later_is_found_in_the_past() {
     assert_eq!(line(0)["evidence"][0], "sni");
     assert_eq!(line(1)["flows"], 1, "an exact host on a shared domain");
     assert_eq!(line(2)["seen"], false);
+    // The whole catalogue at once: what was seen, and that no usage tells of it.
+    let all =
+        json(&shadowtap(dir, &["hunt", "all", "--store", "s.db", "--signatures", "new", "--json"]));
+    let seen = all["patterns"].as_array().unwrap();
+    assert_eq!(seen.len(), 2, "{all}");
+    for (n, line) in seen.iter().enumerate() {
+        assert_eq!((&line["service"], &line["recorded"]), (&"newcomer".into(), &false.into()));
+        assert_eq!(line["flows"], found["patterns"][n]["flows"]);
+    }
     // One host, one domain, and what nobody visited.
     for (what, code) in [
         ("chat.newcomer.example", 0),
@@ -187,7 +200,6 @@ fn the_store_alone_names_nobody() {
     let rows: u32 = store.query_row("SELECT count(*) FROM ledger", [], |r| r.get(0)).unwrap();
     assert_eq!(rows, 1_101);
     let key = fs::read(dir.join("s.db.ledger-key")).unwrap();
-    use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(dir.join("s.db.ledger-key")).unwrap().permissions().mode();
     assert_eq!((key.len(), mode & 0o777), (32, 0o600));
     let pages = fs::read(dir.join("s.db")).unwrap();

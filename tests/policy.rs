@@ -55,7 +55,7 @@ fn chatgpt() -> Question {
 }
 
 fn day(text: &str) -> Timestamp {
-    policy::time(text).unwrap()
+    shadowtap::cli::time(text).unwrap()
 }
 
 impl Question {
@@ -67,6 +67,7 @@ impl Question {
             mac: self.mac,
             host_name: self.host.map(Text::from),
             who: Person::Unknown,
+            department: None,
         };
         ask(&Asked {
             service: &service.id,
@@ -532,8 +533,7 @@ fn mistakes_are_told_with_place_and_advice() {
             "users match nobody",
             "[[rule]]\nservice = \"chatgpt\"\nstatus = \"forbidden\"\nusers = [\"anna\"]\n",
             &[
-                "1:1 note: no source of identity tells users or groups yet, so this rule matches nobody | scope it by \
-             `networks` or `devices` for now",
+                "1:1 note: this rule is for people: it matches where the sensor knows who it was | name an inventory or logons in [identity], or scope it by `networks`, `devices` or `departments`",
             ],
         ),
         (
@@ -771,10 +771,8 @@ fn wrong_usage_is_told_and_not_guessed() {
         refused(&["policy", "explain", "chatgtp"]),
         "error: no service `chatgtp` in the catalogue\n    did you mean chatgpt?"
     );
-    assert_eq!(
-        refused(&["policy", "explain", "chatgpt", "--at", "yesterday"]),
-        "error: `yesterday` is no time\n    write 2026-11-20 or 2026-11-20T09:30:00Z"
-    );
+    let at = run(&["policy", "explain", "chatgpt", "--at", "yesterday"]).unwrap_err().to_string();
+    assert!(at.contains("a time as 2026-11-23T09:00:00Z, or a date"), "{at}");
     assert!(
         refused(&["policy", "check", "/nowhere/policy.toml"])
             .starts_with("error: /nowhere/policy.toml: No such file")
@@ -812,6 +810,7 @@ fn usage(service: &str, who: u8, bytes_up: u64, level: Level, disposition: Dispo
         mac: None,
         host_name: Some(Text::from("annas-laptop")),
         who: Person::Unknown,
+        department: None,
     };
     Usage {
         hour: u32::try_from(at.seconds() / 3_600).unwrap(),
@@ -1262,10 +1261,7 @@ fn check_reads_policy_and_signatures_too() {
     );
     let (code, out) = run(&["config", "check", "--strict", text_of(&users)]).unwrap();
     assert_eq!(code, 0, "a note is no warning");
-    assert!(
-        out.contains("u.toml:1:1: note: no source of identity tells users or groups yet"),
-        "{out}"
-    );
+    assert!(out.contains("u.toml:1:1: note: this rule is for people"), "{out}");
     let bad = write(dir.path(), "s.toml", "[signatures]\ndir = \"sigs\"\n");
     write(dir.path(), "sigs/x.toml", "\n[[service]]\nid = \"x\"\n");
     let told = refused(&["config", "check", text_of(&bad)]);

@@ -22,6 +22,13 @@ struct Planted {
     addr: std::net::Ipv4Addr,
 }
 
+/// Words in which alerts leave.
+const SHAPES: [&str; 8] = ["native", "eve", "cef", "leef", "ecs", "hec", "zeek", "slack"];
+
+fn sink(shape: &str) -> String {
+    format!("[sinks.{shape}]\nkind = \"file\"\npath = \"out-sink-{shape}\"\nshape = \"{shape}\"\n")
+}
+
 fn planted() -> Vec<Planted> {
     let one = |n: u16| Planted {
         user: format!("zelda.quux{n:03}"),
@@ -99,7 +106,8 @@ fn office(dir: &Path, mode: &str) {
     std::fs::write(dir.join("inventory.csv"), inventory).unwrap();
     let config = format!(
         "[identity]\nusers = true\npurpose = \"test\"\ncontact = \"test@example.org\"\nretention_days = 30\n\
-         inventory = [\"inventory.csv\"]\n[privacy]\nmode = \"{mode}\"\nkey_file = \"key\"\n"
+         inventory = [\"inventory.csv\"]\n[privacy]\nmode = \"{mode}\"\nkey_file = \"key\"\n{}",
+        SHAPES.map(sink).concat()
     );
     std::fs::write(dir.join("shadowtap.toml"), config).unwrap();
 }
@@ -144,6 +152,24 @@ fn outputs(dir: &Path) {
     run("evidence", &["evidence", id, "--store", "s.db"]);
     run("evidence-json", &["evidence", id, "--store", "s.db", "--json"]);
     run("policy", &["policy", "init", "--store", "s.db", "--output", "out-policy.toml"]);
+    for format in ["md", "json", "csv", "html"] {
+        let report = ["report", "--store", "s.db", "--format", format];
+        run(&format!("report-{format}"), &report);
+        run(&format!("report-names-{format}"), &[&report[..], &["--names"]].concat());
+    }
+    run("block-list", &["export", "rpz", "--store", "s.db"]);
+    run("what-if", &["export", "rpz", "--store", "s.db", "--what-if"]);
+    let service = findings[3]["service"].as_str().unwrap();
+    run("service", &["service", service, "--json"]);
+    run("hunt", &["hunt", service, "--store", "s.db"]);
+    run("hunt-json", &["hunt", service, "--store", "s.db", "--json"]);
+    run("hunt-host", &["hunt", "*.example.net", "--store", "s.db", "--json"]);
+    run("deliver", &["sinks", "deliver", "--store", "s.db"]);
+    run("status", &["sinks", "status", "--store", "s.db", "--json"]);
+    for shape in SHAPES {
+        let size = std::fs::metadata(dir.join(format!("out-sink-{shape}"))).unwrap().len();
+        assert!(size > 0, "alerts left in the words of {shape}");
+    }
 }
 
 /// Names of people and devices that stand in files whose name begins with one of `in_files`.

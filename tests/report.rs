@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shadowtap::answer::departments::Departments;
 use shadowtap::answer::mask::Names;
 use shadowtap::answer::report::model::Report;
 use shadowtap::answer::report::{self, Format, Options};
 use shadowtap::answer::verify::{self, Verdict};
+use shadowtap::recorder::identity::Known;
+use shadowtap::recorder::identity::departments::Departments;
 use shadowtap::recorder::policy::Policy;
 use shadowtap::recorder::signature::Catalogue;
 use shadowtap::recorder::store::rows::Text;
@@ -51,6 +52,9 @@ fn report(path: &Path, policy_text: Option<&str>, names: Names, devices: u64) ->
         risk: None,
         policy: policy.as_ref(),
         departments: &departments,
+        known: &Known::default(),
+        subnets: Vec::new(),
+        ledger: None,
         names,
         store: "s.db".to_owned(),
         policy_file: "policy.toml".to_owned(),
@@ -228,6 +232,9 @@ fn time_comes_from_the_store_and_since_cuts_it() {
         risk: None,
         policy: None,
         departments: Box::leak(Box::default()),
+        known: Box::leak(Box::default()),
+        subnets: Vec::new(),
+        ledger: None,
         names: Names::Masked,
         store: "s.db".to_owned(),
         policy_file: "p.toml".to_owned(),

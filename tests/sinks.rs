@@ -39,6 +39,9 @@ fn office() -> &'static Path {
         let text = fs::read_to_string(root.join("examples/office/shadowtap.toml")).unwrap();
         let policy = root.join("examples/office/policy.toml");
         fs::write(&config, text).unwrap();
+        let departments = "departments.toml";
+        fs::copy(root.join("examples/office").join(departments), dir.path().join(departments))
+            .unwrap();
         let outcome = Command::new(SHADOWTAP)
             .args(["scan", "--quiet", "--set", "alerts.mode=every", "--config"])
             .arg(&config)
@@ -236,7 +239,11 @@ fn a_webhook_that_fails_gets_everything_once_it_does_not() {
         let (time, hex) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"of the test").unwrap();
         mac.update(format!("{time}.{}", request["body"].as_str().unwrap()).as_bytes());
-        let ours: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        let ours = mac
+            .finalize()
+            .into_bytes()
+            .iter()
+            .fold(String::new(), |ours, b| format!("{ours}{b:02x}"));
         assert_eq!(ours, hex);
     }
     let status = text_of(&case.run(&["status"]));

@@ -44,6 +44,7 @@ fn actor(n: u8) -> Arc<Actor> {
         mac: Some(MacAddr([2, 0, 0, 0, 0, n])),
         host_name: Some(Text::from(format!("host-{n}"))),
         who: Person::Unknown,
+        department: None,
     })
 }
 
@@ -76,6 +77,7 @@ fn span(who: &Arc<Actor>, service: &str, start: u64, end: u64) -> SessionSpan {
         end: Timestamp(end),
         level: Level::Used,
         disposition: Disposition::Unreviewed,
+        bytes_up: 0,
     }
 }
 
@@ -170,6 +172,7 @@ fn candidate(host: &str, grammars: &str, bytes_up: u64) -> Candidate {
         bytes_up,
         bytes_down: 1,
         actors: 1,
+        devices: Vec::new(),
         first_seen: Timestamp(MONDAY),
         last_seen: Timestamp(MONDAY + S),
     }
@@ -865,6 +868,7 @@ fn what_is_forgotten_is_in_no_byte_of_the_files() {
             mac: Some(MacAddr([2, 1, 0, 0, (n >> 8) as u8, n as u8])),
             host_name: Some(format!("{mark}-host-{n}").into()),
             who: Person::Unknown,
+            department: None,
         });
         let mut f = finding(&format!("{mark}-key-{n}"), &who, "alpha", at, 50);
         f.evidence[0].name = format!("{mark}-evidence-{n}.example").into();

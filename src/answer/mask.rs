@@ -105,6 +105,7 @@ mod tests {
             mac: None,
             host_name: Some(Text::from("Gpu-4")),
             who: crate::recorder::identity::Person::Unknown,
+            department: None,
         };
         let masked = Mask::new(Names::Masked, [&actor].into_iter());
         let shown = Mask::new(Names::Shown, [&actor].into_iter());

@@ -2,9 +2,9 @@
 
 pub mod controls;
 pub mod coverage;
-pub mod departments;
 pub mod evidence;
 pub mod export;
+pub mod hunt;
 pub mod indicators;
 pub mod json;
 pub mod live;

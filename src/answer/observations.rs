@@ -17,8 +17,9 @@ use twox_hash::XxHash3_64;
 use crate::observation::{Fact, FlowState, Hello, Http, Observation, TextId};
 use crate::recorder::desk::Rulebook;
 use crate::recorder::hits::Texts;
+use crate::recorder::identity::people::Account;
 use crate::recorder::identity::subject::address_text;
-use crate::recorder::identity::{Kind, Veil};
+use crate::recorder::identity::{Kind, Known, Veil};
 use crate::recorder::signature::network::HiderKind;
 use crate::recorder::signature::{Catalogue, Network};
 use crate::recorder::store::rows::mac_text;
@@ -58,6 +59,7 @@ pub struct Observations<W> {
     captures: Vec<String>,
     catalogue: Arc<Catalogue>,
     network: Arc<Network>,
+    known: Arc<Known>,
     seen: HashSet<u64>,
     of_input: u16,
     failed: Option<io::Error>,
@@ -73,6 +75,7 @@ impl<W: Write> Observations<W> {
             captures,
             catalogue: rules.catalogue.clone(),
             network: rules.network.clone(),
+            known: rules.known.clone(),
             seen: HashSet::new(),
             of_input: 0,
             failed: None,
@@ -159,12 +162,10 @@ impl<W: Write> Observations<W> {
                     AccountSource::Ldap => "ldap_user",
                     AccountSource::HttpBasic => "basic_user",
                 };
-                let user = self.name(Kind::User, texts.str(*user));
-                self.line(o.input, kind, &ends, &user);
+                self.person(o.input, kind, &ends, texts.str(*user));
             }
             Fact::Session(session) => {
-                let user = self.name(Kind::User, texts.str(session.user));
-                self.line(o.input, "radius_user", &ends, &user);
+                self.person(o.input, "radius_user", &ends, texts.str(session.user));
             }
             Fact::Neighbor { source: NeighborSource::Arp, mac: of } => {
                 let client = (self.mac(*of), String::new(), 0);
@@ -177,11 +178,25 @@ impl<W: Write> Observations<W> {
             | Fact::DnsResponse { .. }
             | Fact::DnsEch { .. }
             | Fact::HttpAnswer { .. }
+            | Fact::LoginAnswer { .. }
+            | Fact::Runs(_)
             | Fact::Api(_)
             | Fact::ProxySource(_)
             | Fact::QuicServerId { .. }
             | Fact::QuicMoved(_)
             | Fact::Delta(_) => {}
+        }
+    }
+
+    /// An account, unless it is of somebody who is left out.
+    fn person(&mut self, input: u16, kind: &'static str, ends: &(String, String, u16), user: &str) {
+        let excluded = match Account::read(user) {
+            Account::Person(login) => self.known.excludes(&self.known.inventory.login(&login)),
+            Account::Machine(_) | Account::Nobody => false,
+        };
+        if !excluded {
+            let user = self.name(Kind::User, user);
+            self.line(input, kind, ends, &user);
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use crate::recorder::policy::{Asked, Policy, Span, Target};
+use crate::recorder::policy::{Asked, Policy, Span};
 use crate::recorder::signature::Catalogue;
 use crate::recorder::store::rows::{Actor, SESSION_GAP, Text};
 use crate::recorder::store::{Answers, Error, Known, Numbered, Presence, Scope};
@@ -47,6 +47,8 @@ pub struct Pair {
     pub level: Option<Level>,
     /// Days on which it was used.
     pub days: BTreeSet<u32>,
+    /// Tenants of the service, where the policy told them apart when it was recorded.
+    pub tenants: BTreeSet<Text>,
 }
 
 /// Device, service, verdict.
@@ -70,7 +72,9 @@ pub struct Judge<'a> {
     actors: &'a Numbered<Known>,
     services: &'a Numbered<Text>,
     /// Verdicts over all of time, by actor and service.
-    spans: HashMap<(i64, i64), Vec<Span>, RandomState>,
+    spans: HashMap<(i64, i64, Option<Text>), Vec<Span>, RandomState>,
+    /// Services of which the policy tells tenants apart.
+    tenanted: BTreeSet<Text>,
 }
 
 impl Volume {
@@ -97,6 +101,7 @@ impl Pair {
         self.classes.extend(&other.classes);
         self.level = self.level.max(other.level);
         self.days.extend(&other.days);
+        self.tenants.extend(other.tenants.iter().cloned());
     }
 }
 
@@ -108,23 +113,25 @@ impl<'a> Judge<'a> {
         actors: &'a Numbered<Known>,
         services: &'a Numbered<Text>,
     ) -> Self {
-        Self { policy, catalogue, actors, services, spans: HashMap::default() }
+        let tenanted = policy.map(Policy::tenanted).unwrap_or_default();
+        Self { policy, catalogue, actors, services, spans: HashMap::default(), tenanted }
     }
 
     fn verdict(
         &mut self,
         actor: i64,
         service: i64,
+        tenant: Option<&Text>,
         at_s: u64,
         recorded: Disposition,
     ) -> Disposition {
         let Some(policy) = self.policy else { return recorded };
-        let spans = self.spans.entry((actor, service)).or_insert_with(|| {
+        let spans = self.spans.entry((actor, service, tenant.cloned())).or_insert_with(|| {
             let (Some(known), Some(id)) = (self.actors.get(&actor), self.services.get(&service))
             else {
                 return Vec::new();
             };
-            spans(policy, self.catalogue, &known.actor, id)
+            spans(policy, self.catalogue, &known.actor, id, tenant.map(|t| &**t))
         });
         let holds = |s: &&Span| {
             s.from_s.is_none_or(|from| from <= at_s) && s.until_s.is_none_or(|until| at_s < until)
@@ -134,14 +141,19 @@ impl<'a> Judge<'a> {
 }
 
 /// The verdicts of a policy on an actor's use of a service, over all of time.
-pub fn spans(policy: &Policy, catalogue: &Catalogue, actor: &Arc<Actor>, id: &str) -> Vec<Span> {
+pub fn spans(
+    policy: &Policy,
+    catalogue: &Catalogue,
+    actor: &Arc<Actor>,
+    id: &str,
+    tenant: Option<&str>,
+) -> Vec<Span> {
     let service = catalogue.service(id);
     policy.spans(&Asked {
         service: id,
         category: service.map_or("", |s| s.category.word()),
         vendor: service.map_or("", |s| s.vendor.as_str()),
-        // Stored rows do not hold the tenant.
-        tenant: None,
+        tenant,
         actor,
         user: None,
         groups: &[],
@@ -149,13 +161,17 @@ pub fn spans(policy: &Policy, catalogue: &Catalogue, actor: &Arc<Actor>, id: &st
     })
 }
 
-/// Services with a rule on a tenant: stored rows cannot be judged by it.
-pub fn with_tenants(policy: &Policy) -> BTreeSet<&str> {
-    let tenants = policy.rules().iter().filter_map(|r| match &r.target {
-        Target::Tenant(service, _) => Some(&**service),
-        _ => None,
-    });
-    tenants.collect()
+/// Tenants by the number of the pattern that holds one.
+fn tenants(answers: &Answers, judge: &Judge<'_>) -> Result<Numbered<Text>, Error> {
+    if judge.tenanted.is_empty() {
+        return Ok(Numbered::default());
+    }
+    let tenant = |(number, pattern): (i64, Text)| {
+        let found = judge.catalogue.lookup(&pattern)?;
+        let told_apart = judge.tenanted.contains(found.service.id.as_str());
+        Some((number, Text::from(found.tenant.filter(|_| told_apart)?)))
+    };
+    Ok(answers.patterns()?.into_iter().filter_map(tenant).collect())
 }
 
 impl Tally {
@@ -166,9 +182,11 @@ impl Tally {
     pub fn read(answers: &Answers, scope: &Scope, judge: &mut Judge<'_>) -> Result<Tally, Error> {
         let mut tally = Tally::default();
         let nobody = Text::from("");
+        let tenants = tenants(answers, judge)?;
         answers.each_use(scope, |row| {
             let at_s = u64::from(row.hour).saturating_mul(3600);
-            let verdict = judge.verdict(row.actor, row.service, at_s, row.disposition);
+            let tenant = tenants.get(&row.pattern);
+            let verdict = judge.verdict(row.actor, row.service, tenant, at_s, row.disposition);
             let device = judge.actors.get(&row.actor).map_or(row.actor, |k| k.device);
             let service = judge.services.get(&row.service).unwrap_or(&nobody).clone();
             if !row.level.counts() {
@@ -192,6 +210,7 @@ impl Tally {
             pair.classes.insert(row.client_class);
             pair.level = pair.level.max(Some(row.level));
             pair.days.insert(row.hour / 24);
+            pair.tenants.extend(tenant.cloned());
             let slot = tally.hours.entry(row.hour).or_default();
             if let Some(sum) = slot.get_mut(status(verdict)) {
                 *sum = sum.saturating_add(row.bytes_up);
@@ -202,8 +221,12 @@ impl Tally {
         let mut close = |device: i64, span: &Presence, judge: &mut Judge<'_>| {
             if span.level.counts() {
                 let at_s = span.start.seconds();
-                let verdict = judge.verdict(span.actor, span.service, at_s, span.disposition);
                 let service = judge.services.get(&span.service).unwrap_or(&nobody).clone();
+                // Sessions do not hold the tenant: what was said when they were recorded holds.
+                let verdict = match judge.tenanted.contains(&service) {
+                    true => span.disposition,
+                    false => judge.verdict(span.actor, span.service, None, at_s, span.disposition),
+                };
                 sessions.push(((device, service, verdict), 1));
             }
         };
@@ -228,6 +251,18 @@ impl Tally {
         }
         for (key, count) in sessions {
             // A session without use in this scope began or ended beside it.
+            let key = if tally.pairs.contains_key(&key) {
+                key
+            } else {
+                // Judged otherwise than its use: it belongs to that all the same.
+                let (device, service, _) = key;
+                let like = Disposition::ALL
+                    .iter()
+                    .map(|d| (device, service.clone(), *d))
+                    .find(|k| tally.pairs.contains_key(k));
+                let Some(key) = like else { continue };
+                key
+            };
             if let Some(pair) = tally.pairs.get_mut(&key) {
                 pair.volume.sessions = pair.volume.sessions.saturating_add(count);
             }

@@ -4,6 +4,8 @@
 //! history, and what changes in numbers.
 //! Never: changes anything with `--dry-run`; leaves a policy that does not hold.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::Problem;
-use super::report::{Today, file_name, open, today};
+use super::files::Files;
+use super::report::{POLICY_HERE, Today, file_name, open, today};
 use crate::answer::tally::{Judge, Tally, status};
 use crate::answer::terminal::{Column, counted, printable, table, wrap};
 use crate::config::ConfigError;
@@ -42,8 +45,9 @@ pub struct DecisionArgs {
     /// Why.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Last day on which the decision holds (YYYY-MM-DD).
-    #[arg(long, value_name = "DATE", value_parser = day)]
+    /// Last day on which the decision holds: a day (2027-03-31), or a month with its last day
+    /// (2027-03).
+    #[arg(long, value_name = "DATE", value_parser = last_day)]
     pub expires: Option<String>,
     /// Day of the decision; it does not hold before. Without it, it holds for the past too.
     #[arg(long, value_name = "DATE", value_parser = day)]
@@ -57,15 +61,9 @@ pub struct DecisionArgs {
     /// The store: keeps the decision in its history, and gives the numbers.
     #[arg(long, value_name = "FILE")]
     pub store: Option<PathBuf>,
-    /// Policy file to change; else the one that the configuration names. Made if there is none.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
     /// Only show what would change.
     #[arg(long)]
     pub dry_run: bool,
@@ -75,9 +73,9 @@ pub struct DecisionArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  shadowtap approve claude --owner \"platform team\" --reason \"contract signed\" --expires 2027-03-31 --store ai.db
-  shadowtap approve claude --owner legal --reason trial --scope network:10.1.0.0/16 --policy policy.toml
-  shadowtap approve claude --owner legal --reason trial --tolerate --dry-run --store ai.db
+  shadowtap approve claude --store ai.db --owner IT --reason \"contract signed\" --expires 2027-03
+  shadowtap approve claude --store ai.db --owner IT --reason trial --scope department:Research
+  shadowtap approve claude --store ai.db --owner IT --reason trial --tolerate --dry-run
 
 Changes one rule of the policy file and nothing else, writes the decision into the store's history, and says what
 changes in numbers. Reports and exports judge by the new policy at once, without a new scan.
@@ -155,25 +153,22 @@ fn run(
     state: State,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let made = args.policy.as_ref().is_some_and(|p| !p.exists());
-    let named = args.policy.as_ref().filter(|_| !made);
-    let today = today(args.config.as_ref(), named, args.signatures.as_ref())?;
+    // One that is not there yet is going to be made.
+    let policy = args.files.policy.clone().filter(|p| p.exists());
+    let today = today(&Files { policy, ..args.files.clone() })?;
     let answers = args.store.as_deref().map(open).transpose()?;
     let service = match find(&today.catalogue, &args.service) {
         Ok(service) => service,
         Err(problem) => return candidate(args, state, answers.as_ref(), out, problem),
     };
-    let path = match (&args.policy, &today.policy_file) {
-        (Some(path), _) | (None, Some(path)) => path.clone(),
-        (None, None) => {
-            let hint = "no policy file: name one with --policy FILE; it is made if it is not there";
-            return Err(Problem::usage(hint).into());
-        }
-    };
-    let before = if made {
-        String::new()
-    } else {
+    let path = args.files.policy.as_ref().or(today.policy_file.as_ref()).cloned();
+    let path = path.unwrap_or_else(|| PathBuf::from(POLICY_HERE));
+    let before = if path.exists() {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?
+    } else if let (Some(answers), Some(store)) = (&answers, &args.store) {
+        recorded(answers, &today, &file_name(store))?
+    } else {
+        String::new()
     };
     let wanted = Change {
         service: service.id.clone(),
@@ -203,7 +198,8 @@ fn run(
         verb(verdict),
         printable(&args.owner)
     )?;
-    difference(out, &before, &after, &file_name(&path))?;
+    let there = if path.exists() { before.as_str() } else { "" };
+    difference(out, there, &after, &file_name(&path))?;
     if let Some(answers) = &answers {
         numbers(out, answers, &today, &policy)?;
     }
@@ -220,15 +216,44 @@ fn run(
     write_down(args, store, &subject, state, Some(verdict), &policy, answers.as_ref())?;
     writeln!(
         out,
-        "\n{shown} is changed, and the decision stands in the history of {}. New reports: shadowtap report --store {} --policy {shown}",
+        "\n{shown} is changed, and the decision stands in the history of {0}.\n\
+         Next: shadowtap report --store {0}{1}, or shadowtap export FORM --store {0}{1} --what-if",
         file_name(store),
-        file_name(store)
+        if shown == POLICY_HERE { String::new() } else { format!(" --policy {shown}") },
     )?;
     // A narrower or stricter rule may speak louder.
     if args.scope.is_empty() {
         told_otherwise(out, &policy, service, verdict, answers.as_ref())?;
     }
     Ok(0)
+}
+
+/// A first policy that says what the store has recorded, so that a new file takes nothing back.
+fn recorded(answers: &Answers, today: &Today, store: &str) -> anyhow::Result<String> {
+    let (actors, services) = (answers.actors()?, answers.services()?);
+    let mut judge = Judge::new(None, &today.catalogue, &actors, &services);
+    let tally = Tally::read(answers, &Scope::default(), &mut judge)?;
+    let mut verdicts: BTreeMap<&str, BTreeSet<Disposition>> = BTreeMap::new();
+    for (_, service, verdict) in tally.pairs.keys() {
+        verdicts.entry(service).or_default().insert(*verdict);
+    }
+    let mut text = format!(
+        "# Begun with the verdicts that {store} had recorded.\n\n[default]\nstatus = \"unreviewed\"\n"
+    );
+    for (service, verdicts) in verdicts {
+        let mut all = verdicts.iter();
+        match (all.next(), all.next()) {
+            (Some(Disposition::Unreviewed), None) | (None, _) => {}
+            (Some(verdict), None) => writeln!(
+                text,
+                "\n[[rule]]\nservice = \"{service}\"\nstatus = \"{}\"\nreason = \"as recorded\"",
+                word(*verdict)
+            )?,
+            // It depends on who it was, which nobody wrote down.
+            (Some(_), Some(_)) => writeln!(text, "\n# {service}: several verdicts were recorded")?,
+        }
+    }
+    Ok(text)
 }
 
 /// A host outside the catalogue can be looked into, but no policy rules about it.
@@ -365,6 +390,7 @@ fn told_otherwise(
         mac: None,
         host_name: None,
         who: Person::Unknown,
+        department: None,
     };
     let asked = Asked {
         service: &service.id,
@@ -454,18 +480,33 @@ fn scope_text(scope: &[(&'static str, String)]) -> String {
     names.join(", ")
 }
 
+/// A day, or the last one of a month.
+fn last_day(text: &str) -> Result<String, String> {
+    let month = format!("{text}-01").parse::<jiff::civil::Date>();
+    let month = month.map(|first| first.last_of_month().to_string());
+    month.or_else(|_| day(text)).map_err(|why| format!("{why}, or a month such as 2027-03"))
+}
+
 fn day(text: &str) -> Result<String, String> {
     let day: jiff::civil::Date = text.parse().map_err(|_| "a day such as 2027-03-31".to_owned())?;
     Ok(day.to_string())
 }
 
 fn limit(text: &str) -> Result<(&'static str, String), String> {
-    let kinds =
-        [("network", "networks"), ("device", "devices"), ("user", "users"), ("group", "groups")];
+    let kinds = [
+        ("network", "networks"),
+        ("device", "devices"),
+        ("department", "departments"),
+        ("user", "users"),
+        ("group", "groups"),
+    ];
     let (kind, name) = text.split_once(':').unwrap_or(("", text));
     let key = kinds.iter().find(|(k, _)| *k == kind).map(|(_, key)| *key);
     match key {
         Some(key) if !name.trim().is_empty() => Ok((key, name.trim().to_owned())),
-        _ => Err("network:10.1.0.0/16, device:NAME, group:NAME or user:NAME".to_owned()),
+        _ => {
+            Err("network:10.1.0.0/16, device:NAME, department:NAME, group:NAME or user:NAME"
+                .to_owned())
+        }
     }
 }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::approve::find;
+use super::files::Files;
 use super::report::{open, read_departments, today, write_to};
 use super::{Problem, Since};
 use crate::answer::export::{self, Form, Head};
@@ -30,21 +31,23 @@ use crate::types::{Realm, Timestamp};
 /// Write a block list for the tool that blocks, or say what it would break.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Forms: rpz (BIND, Unbound, Knot), unbound, dnsmasq (Pi-hole), hosts, suricata, zeek-intel, squid, nftables (by address),
-edl (external dynamic list of firewalls), csv.
+Forms: rpz (BIND, Unbound, Knot), unbound, dnsmasq (Pi-hole), hosts, suricata, zeek-intel, squid,
+nftables (by address), edl (external dynamic list of firewalls), csv.
 
 Examples:
-  shadowtap export rpz --store ai.db --what-if                   what would break? nothing is written
-  shadowtap export rpz --store ai.db --what-if --since 14d       ... by the last 14 days of the store
-  shadowtap export rpz --store ai.db --output block.rpz          every unapproved service that was seen
-  shadowtap export squid --store ai.db --only forbidden          only what the policy forbids
-  shadowtap export edl --store ai.db --from policy               what the policy forbids, seen or not
+  shadowtap export rpz --store ai.db --what-if              what would break? nothing is written
+  shadowtap export rpz --store ai.db --what-if --since 14d  ... by the store's last 14 days
+  shadowtap export rpz --store ai.db --output block.rpz     each unapproved service that was seen
+  shadowtap export squid --store ai.db --only forbidden     only what the policy forbids
+  shadowtap export edl --store ai.db --from policy          what the policy forbids, seen or not
   shadowtap export hosts --store ai.db --service deepseek --allow keep.txt
 
-Services that the policy allows are taken out first, then the names of --allow. The list says in its head what it is made of,
-until when it is good, and what its form cannot say. Approve first what is to stay: shadowtap approve --help.
+Services that the policy allows are taken out first, then the names of --allow. The list says in
+its head what it is made of, until when it is good, and what its form cannot say. Approve first
+what is to stay: shadowtap approve --help.
 
-Exit codes: 0 fine, 1 the store or the output failed, 2 wrong usage, or a list that cannot be made, with the reason.")]
+Exit codes: 0 fine, 1 the store or the output failed, 2 wrong usage, or a list that cannot be made,
+with the reason.")]
 pub struct ExportArgs {
     /// Form of the list.
     #[arg(value_name = "FORM", value_parser = form)]
@@ -79,15 +82,9 @@ pub struct ExportArgs {
     /// Who belongs where, for --what-if.
     #[arg(long, value_name = "FILE")]
     pub departments: Option<PathBuf>,
-    /// Judge by this policy instead of the configured one.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
 }
 
 /// Services to block, and in what words they were chosen.
@@ -102,7 +99,7 @@ struct Chosen {
 /// # Errors
 /// If the store or the output fails, or the list cannot be made.
 pub fn run(args: &ExportArgs) -> anyhow::Result<u8> {
-    let today = today(args.config.as_ref(), args.policy.as_ref(), args.signatures.as_ref())?;
+    let today = today(&args.files)?;
     let catalogue = &today.catalogue;
     let answers = open(&args.store)?;
     let (first, last) = answers.span()?.unwrap_or_default();
@@ -128,14 +125,17 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<u8> {
     list.notes.splice(0..0, chosen.notes);
     let output = args.output.as_deref().filter(|o| o.as_os_str() != "-");
     if args.what_if {
-        let departments = read_departments(args.departments.as_deref())?;
+        let departments = read_departments(args.departments.as_deref(), &today)?;
         let sizes = sizes(&tally, |device| {
-            actors.get(&device).and_then(|k| departments.of(&k.actor)).map(str::to_owned)
+            actors
+                .get(&device)
+                .and_then(|k| departments.of_actor(&k.actor))
+                .map(ToString::to_string)
         });
         let department = |device: i64| {
-            let name = departments.of(&actors.get(&device)?.actor)?;
-            let small = sizes.get(name).is_none_or(|n| *n < GROUP_MIN);
-            Some(if small { "small departments".to_owned() } else { name.to_owned() })
+            let name = departments.of_actor(&actors.get(&device)?.actor)?;
+            let small = sizes.get(&**name).is_none_or(|n| *n < GROUP_MIN);
+            Some(if small { "small departments".to_owned() } else { name.to_string() })
         };
         let question = Question {
             list: &list,
@@ -259,9 +259,10 @@ fn for_everybody(policy: &Policy, catalogue: &Catalogue, id: &str, at: Timestamp
         mac: None,
         host_name: None,
         who: Person::Unknown,
+        department: None,
     });
     let at_s = at.seconds();
-    let all = spans(policy, catalogue, &nobody, id);
+    let all = spans(policy, catalogue, &nobody, id, None);
     let now = all.iter().find(|s| {
         s.from_s.is_none_or(|from| from <= at_s) && s.until_s.is_none_or(|until| at_s < until)
     });

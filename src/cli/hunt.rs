@@ -4,6 +4,7 @@
 //! pattern, as text or JSON.
 //! Never: lists names: the ledger can be asked, not read.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -11,13 +12,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Problem;
+use super::files::CatalogueFiles;
+use crate::answer::hunt::{ALL, Asked, day, questions};
 use crate::answer::terminal::{counted, printable};
 use crate::recorder::finding::bytes;
-use crate::recorder::ledger::{LedgerKey, folded_pattern};
-use crate::recorder::signature::{Catalogue, HostPattern, Kind, Service};
 use crate::recorder::store::{Answers, Ask, Hunted};
 use crate::recorder::words::EvidenceKind;
-use crate::types::{NAME_MAX, plain_name};
 
 /// Ask the ledger since when a service or host was used here.
 #[derive(Args, Clone, Debug)]
@@ -26,6 +26,7 @@ The ledger keeps every destination by day without people, whether the catalogue 
 service that was added today can be asked for in the past.
 
 Examples:
+  shadowtap hunt all --store ai.db                 every service of the catalogue that was seen
   shadowtap hunt deepseek --store ai.db            all hosts of a service
   shadowtap hunt chat.example.com --store ai.db    one host
   shadowtap hunt '*.example.com' --store ai.db     everything below a domain
@@ -33,29 +34,18 @@ Examples:
 
 Exit codes: 0 seen, 1 never seen or the store failed, 2 no such service or no ledger.")]
 pub struct HuntArgs {
-    /// Id of a service, a host name, or *.DOMAIN.
-    #[arg(value_name = "SERVICE|HOST")]
+    /// Id of a service, a host name, *.DOMAIN, or all: whatever the catalogue has by now.
+    #[arg(value_name = "SERVICE|HOST|all")]
     pub what: String,
     /// The store.
     #[arg(long, value_name = "FILE")]
     pub store: PathBuf,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub json: bool,
-}
-
-/// One line of the answer: a pattern, and what it asks of the ledger.
-struct Asked {
-    pattern: String,
-    ask: Ask,
-    /// Hosts of this template could be counted only since the catalogue had it.
-    folded_only: bool,
 }
 
 #[derive(Serialize)]
@@ -70,6 +60,9 @@ struct Document {
 
 #[derive(Serialize)]
 struct Line {
+    service: Option<String>,
+    /// Whether the store has usage of the service: without, it came into the catalogue later.
+    recorded: Option<bool>,
     pattern: String,
     seen: bool,
     first_day: Option<String>,
@@ -89,7 +82,7 @@ struct Line {
 /// # Errors
 /// If there is no such service, no ledger, or the store fails.
 pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
-    let config = super::signatures::config(args.config.as_deref(), args.signatures.as_deref())?;
+    let config = args.files.clone().load()?;
     let catalogue = config.catalogue()?;
     let answers = Answers::open(&args.store)?;
     let key = Answers::ledger_key(&args.store)?;
@@ -98,10 +91,18 @@ pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
                     rows; a scan with --store and [ledger] days above 0 makes one";
         return Err(Problem::usage(text).into());
     };
-    let asked = questions(&args.what, &catalogue, &key)?;
+    let Some(asked) = questions(&args.what, &catalogue, &key) else {
+        let what = printable(&args.what);
+        return Err(Problem::usage(format!("{what:?} is neither a service nor a host name")).into());
+    };
     let asks: Vec<Ask> = asked.iter().map(|a| a.ask.clone()).collect();
     let (found, span) = answers.hunt(&asks)?;
-    let lines: Vec<Line> = asked.iter().zip(&found).map(|(a, f)| line(a, f)).collect();
+    let recorded: HashSet<String> = answers.services()?.values().map(ToString::to_string).collect();
+    let mut lines: Vec<Line> =
+        asked.iter().zip(&found).map(|(a, f)| line(a, f, &recorded)).collect();
+    if args.what == ALL {
+        lines.retain(|l| l.seen);
+    }
     let seen = lines.iter().any(|l| l.seen);
     let document = Document {
         schema: 1,
@@ -120,84 +121,12 @@ pub fn run(args: &HuntArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     Ok(u8::from(!seen))
 }
 
-/// What to ask: the hosts of a service, one host, or a domain.
-fn questions(what: &str, catalogue: &Catalogue, key: &LedgerKey) -> anyhow::Result<Vec<Asked>> {
-    if let Some(service) = catalogue.service(what) {
-        return Ok(service.hosts.iter().map(|h| of_pattern(service, h, catalogue, key)).collect());
-    }
-    let (domain, name) = what.strip_prefix("*.").map_or((false, what), |name| (true, name));
-    let mut buf = [0; NAME_MAX];
-    let plain = plain_name(name.as_bytes(), &mut buf).filter(|name| name.contains('.'));
-    let Some(plain) = plain else {
-        let what = printable(what);
-        return Err(Problem::usage(format!("{what:?} is neither a service nor a host name")).into());
-    };
-    let folded = crate::recorder::ledger::fold(catalogue, plain);
-    let hash = key.host(&folded);
-    let ask = match domain {
-        true => Ask { names: vec![hash], below: vec![hash], ..Ask::default() },
-        false => Ask { names: vec![hash], ..Ask::default() },
-    };
-    let pattern = if domain { format!("*.{folded}") } else { folded.into_owned() };
-    Ok(vec![Asked { pattern, ask, folded_only: false }])
-}
-
-fn of_pattern(
-    service: &Service,
-    host: &HostPattern,
-    catalogue: &Catalogue,
-    key: &LedgerKey,
-) -> Asked {
-    let name = key.host(&host.pattern);
-    let mut ask = Ask::default();
-    match folded_pattern(&host.pattern, host.kind) {
-        Some(folded) => ask.names.push(key.host(&folded)),
-        None => ask.names.push(name),
-    }
-    if matches!(host.kind, Kind::Suffix | Kind::Tenant) {
-        ask.below.push(name);
-        let barred = host.excludes.iter().map(String::as_str);
-        for below in barred {
-            ask.but_names.push(key.host(below));
-            ask.but_below.push(key.host(below));
-        }
-        apart(service, host, catalogue, key, &mut ask);
-    }
-    Asked { pattern: host.pattern.clone(), ask, folded_only: host.kind == Kind::Template }
-}
-
-/// Names below a wide pattern that a more special pattern has, of this or another service: they
-/// are asked for with that one.
-fn apart(
-    service: &Service,
-    wide: &HostPattern,
-    catalogue: &Catalogue,
-    key: &LedgerKey,
-    ask: &mut Ask,
-) {
-    for (other, host) in
-        catalogue.services().iter().flat_map(|s| s.hosts.iter().map(move |h| (s, h)))
-    {
-        let itself = other.id == service.id && host.pattern == wide.pattern;
-        let below = host.pattern.strip_suffix(&wide.pattern).is_some_and(|r| r.ends_with('.'));
-        if itself || !below {
-            continue;
-        }
-        let name = key.host(&host.pattern);
-        match folded_pattern(&host.pattern, host.kind) {
-            Some(folded) => ask.but_names.push(key.host(&folded)),
-            None => ask.but_names.push(name),
-        }
-        if matches!(host.kind, Kind::Suffix | Kind::Tenant) {
-            ask.but_below.push(name);
-        }
-    }
-}
-
-fn line(asked: &Asked, found: &Hunted) -> Line {
+fn line(asked: &Asked, found: &Hunted, recorded: &HashSet<String>) -> Line {
     let seen = found.days > 0;
     let known = |kind: &EvidenceKind| found.evidence >> u32::from(kind.number()) & 1 == 1;
     Line {
+        service: asked.service.clone(),
+        recorded: asked.service.as_ref().map(|id| recorded.contains(id)),
         pattern: asked.pattern.clone(),
         seen,
         first_day: seen.then(|| day(found.first_day)),
@@ -221,12 +150,21 @@ fn text(document: &Document, out: &mut impl Write) -> anyhow::Result<()> {
         }
         _ => writeln!(out, "{asked}: the ledger is empty")?,
     }
+    if document.patterns.is_empty() {
+        writeln!(out, "  no service of the catalogue was seen")?;
+    }
     for line in &document.patterns {
-        let since = if line.only_since_known { " (asked since the catalogue has it)" } else { "" };
+        let mut since =
+            if line.only_since_known { " (asked since the catalogue has it)" } else { "" };
+        if line.seen && line.recorded == Some(false) {
+            since = "; no usage of it is stored: too old, or the catalogue did not know it then";
+        }
+        let service = line.service.as_ref().filter(|_| document.asked == ALL);
+        let service = service.map_or(String::new(), |id| format!("{id}, "));
         match (&line.first_day, &line.last_day) {
             (Some(first), Some(last)) => writeln!(
                 out,
-                "  {}: since {first}, last {last}, on {}, about {}{}, {} sent, {} received, {}{since}",
+                "  {service}{}: since {first}, last {last}, on {}, about {}{}, {} sent, {} received, {}{since}",
                 line.pattern,
                 days(line.days),
                 counted(line.devices_about, "device"),
@@ -247,12 +185,4 @@ fn text(document: &Document, out: &mut impl Write) -> anyhow::Result<()> {
 
 fn days(n: u64) -> String {
     if n == 1 { "1 day".to_owned() } else { format!("{n} days") }
-}
-
-/// A day since the epoch as a date.
-fn day(days: u32) -> String {
-    let seconds = i64::from(days) * 86_400;
-    jiff::Timestamp::from_second(seconds)
-        .map(|time| time.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
-        .unwrap_or_default()
 }

@@ -11,6 +11,9 @@ use clap::ValueEnum;
 use crate::recorder::signature::{Catalogue, Kind};
 use crate::types::{NAME_MAX, plain_name};
 
+/// Services by id: their name and their hosts.
+type Services = BTreeMap<String, (String, BTreeSet<(String, Kind)>)>;
+
 /// Longest list read: more hosts than all public lists of AI services together.
 pub const LINES_MAX: usize = 100_000;
 
@@ -39,7 +42,7 @@ pub struct Draft {
 
 /// Makes a draft of a list; `name` is the list's, for provenance, and `today` the day of entry.
 pub fn draft(list: &str, format: ListFormat, name: &str, today: &str, known: &Catalogue) -> Draft {
-    let mut services: BTreeMap<String, (String, BTreeSet<(String, Kind)>)> = BTreeMap::new();
+    let mut services = Services::new();
     let mut draft = Draft { text: String::new(), hosts: 0, known: 0, left_out: Vec::new() };
     for (line, number) in list.lines().take(LINES_MAX).zip(1..) {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -115,11 +118,7 @@ fn read(line: &str, format: ListFormat) -> Result<(&str, Kind, Option<&str>), &'
     }
 }
 
-fn written(
-    services: &BTreeMap<String, (String, BTreeSet<(String, Kind)>)>,
-    name: &str,
-    today: &str,
-) -> String {
+fn written(services: &Services, name: &str, today: &str) -> String {
     use std::fmt::Write as _;
     let text = |t: &str| toml::Value::String(t.to_owned()).to_string();
     let mut out = format!(

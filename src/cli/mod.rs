@@ -7,6 +7,7 @@ pub mod dist;
 pub mod doctor;
 pub mod evidence;
 pub mod export;
+pub mod files;
 pub mod forget;
 pub mod hunt;
 pub mod identity;
@@ -25,20 +26,32 @@ pub mod watch;
 pub mod whois;
 
 use std::io::{self, BufRead, BufWriter};
-use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::files::CatalogueFiles;
 use crate::answer::summary::Facts;
 use crate::config::ConfigError;
-use crate::recorder::signature::Catalogue;
 use crate::recorder::words::{Disposition, Level};
 use crate::types::Timestamp;
 
 /// Which AI services are in use on this network that nobody approved, by whom, and how much data
 /// goes there: from mirrored traffic, without decrypting anything.
 #[derive(Parser, Debug)]
-#[command(name = "shadowtap", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "shadowtap",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+From captures to a decision:
+  shadowtap scan --store ai.db CAPTURES         what is in use, by whom; all of it kept in ai.db
+  shadowtap report --store ai.db                services, departments, risks, what to decide
+  shadowtap approve SERVICE --store ai.db ...   one decision; deny and review likewise
+  shadowtap export rpz --store ai.db --what-if  what a block of the rest would break
+  shadowtap export rpz --store ai.db            the block list itself
+`shadowtap COMMAND --help` has examples of each."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -121,14 +134,15 @@ where the catalogue does not know the name.
 
 Examples:
   shadowtap lookup chatgpt.com api.openai.com
+  shadowtap lookup -c shadowtap.toml gpt.intern.example   with the local signatures
   cut -f3 hosts.tsv | shadowtap lookup -")]
 pub struct LookupArgs {
     /// Host names; - reads one a line from standard input.
     #[arg(required = true, value_name = "HOST|-")]
     pub hosts: Vec<String>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Something that the person at the keyboard can mend: exit code 2.
@@ -197,11 +211,8 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
-    let catalogue = match &args.signatures {
-        Some(dir) => Catalogue::from_dir(dir),
-        None => Catalogue::embedded(),
-    };
-    let catalogue = catalogue.map_err(|e| Problem::usage(e.to_string()))?;
+    let config = args.files.clone().load()?;
+    let catalogue = config.catalogue()?;
     let mut out = BufWriter::new(io::stdout().lock());
     for host in &args.hosts {
         if host == "-" {

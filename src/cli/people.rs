@@ -15,6 +15,7 @@ use crate::answer::terminal::{counted, printable};
 use crate::config::Config;
 use crate::recorder::alert::rfc3339;
 use crate::recorder::identity::subject::address_text;
+use crate::recorder::identity::vendor::vendor;
 use crate::recorder::identity::{Known, Person, Veil};
 use crate::recorder::store::rows::{Actor, mac_text};
 use crate::recorder::store::{Answers, DeviceLine, UserLine};
@@ -112,6 +113,8 @@ struct Device {
     #[serde(skip_serializing_if = "Option::is_none")]
     mac: Option<String>,
     randomised: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vendor: Option<&'static str>,
     names: Vec<String>,
     systems: Vec<String>,
     addresses: Vec<String>,
@@ -178,6 +181,7 @@ pub fn devices(args: &DevicesArgs) -> anyhow::Result<u8> {
             let parts = [
                 name,
                 mac,
+                d.vendor.unwrap_or_default().to_owned(),
                 format!("{}{more}", addresses.join(" ")),
                 d.systems.join(", "),
                 users.join("; "),
@@ -198,6 +202,7 @@ fn device(line: &DeviceLine, randomised: bool) -> Device {
             mac: None,
             host_name: None,
             who: p.clone(),
+            department: None,
         };
         let text = actor.text();
         Tied { user: text.user, basis: text.user_basis.unwrap_or_default() }
@@ -205,6 +210,8 @@ fn device(line: &DeviceLine, randomised: bool) -> Device {
     Device {
         mac: line.mac.map(mac_text),
         randomised: randomised && line.mac.is_some_and(crate::types::MacAddr::is_local),
+        // A pseudonym is a local address, and so has none.
+        vendor: line.mac.and_then(vendor),
         names: line.names.iter().map(ToString::to_string).collect(),
         systems: line.systems.iter().map(ToString::to_string).collect(),
         addresses: line.addresses.iter().map(|(a, _)| address_text(*a)).collect(),

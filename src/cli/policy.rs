@@ -9,13 +9,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::config::{exit_code, save, tell};
+use super::files::{CatalogueFiles, Files};
 use crate::answer::starter::starter_policy;
-use crate::config::{Config, ConfigError, Flag};
+use crate::config::ConfigError;
 use crate::recorder::identity::Person;
 use crate::recorder::policy::explain::{Explanation, time_text};
 use crate::recorder::policy::{Asked, Policy, Span};
@@ -68,6 +67,9 @@ pub struct ExplainArgs {
     /// Group of the user; may repeat
     #[arg(long, value_name = "NAME")]
     pub group: Vec<String>,
+    /// Department of the device or its user
+    #[arg(long, value_name = "NAME")]
+    pub department: Option<String>,
     /// Host name or MAC of the device
     #[arg(long, value_name = "NAME|MAC")]
     pub device: Option<String>,
@@ -78,17 +80,11 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "LABEL")]
     pub tenant: Option<String>,
     /// Day, or time with offset, of the use; without it, the answer for all of time
-    #[arg(long, value_name = "TIME")]
-    pub at: Option<String>,
-    /// Policy file; else the one that the configuration names
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Configuration file
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Folder of signature files in place of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    pub at: Option<Timestamp>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
     /// As one JSON document
     #[arg(long)]
     pub json: bool,
@@ -107,9 +103,9 @@ pub struct InitArgs {
     /// Overwrite the file if it is there
     #[arg(long)]
     pub force: bool,
-    /// Folder of signature files in place of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Arguments of `policy check`.
@@ -122,9 +118,9 @@ pub struct CheckArgs {
     /// Take warnings for errors
     #[arg(long)]
     pub strict: bool,
-    /// Folder of signature files in place of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Runs the command; the answer is the exit code.
@@ -140,7 +136,7 @@ pub fn run(args: &PolicyArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
-    let catalogue = configured(None, None, args.signatures.as_ref())?.catalogue()?;
+    let catalogue = args.files.clone().load()?.catalogue()?;
     let answers = Answers::open(&args.store)?;
     let summary = answers.summary(&Scope::default())?;
     save(&args.output, &starter_policy(&summary, &catalogue), args.force, out)?;
@@ -148,7 +144,7 @@ fn init(args: &InitArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8> {
-    let catalogue = configured(None, None, args.signatures.as_ref())?.catalogue()?;
+    let catalogue = args.files.clone().load()?.catalogue()?;
     let doc = Document::read(&args.file).map_err(ConfigError::from)?;
     let (policy, problems) = Policy::read(&doc, &catalogue)?;
     tell(&problems, out)?;
@@ -158,13 +154,13 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<u8> {
-    let config = configured(args.config.as_ref(), args.policy.as_ref(), args.signatures.as_ref())?;
+    let config = args.files.load()?;
     let catalogue = config.catalogue()?;
     let (policy, _) = config.policy(&catalogue)?;
     let (service, tenant) = service(&catalogue, args)?;
     let groups: Vec<Text> = args.group.iter().map(|g| Text::from(g.as_str())).collect();
     let actor = actor(args);
-    let at = args.at.as_deref().map(time).transpose()?;
+    let at = args.at;
     let asked = Asked {
         service: &service.id,
         category: service.category.word(),
@@ -203,26 +199,6 @@ fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<u8> {
     Ok(0)
 }
 
-/// The configuration, with files that flags name.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn configured(
-    config: Option<&PathBuf>,
-    policy: Option<&PathBuf>,
-    signatures: Option<&PathBuf>,
-) -> Result<Config, ConfigError> {
-    let flag = |name: &str, key: &str, path: &PathBuf| Flag {
-        name: name.to_owned(),
-        key: key.to_owned(),
-        value: path.display().to_string(),
-    };
-    let policy = policy.map(|path| flag("--policy", "policy.file", path));
-    let signatures = signatures.map(|path| flag("--signatures", "signatures.dir", path));
-    let flags: Vec<Flag> = policy.into_iter().chain(signatures).collect();
-    Config::load_with(config.map(PathBuf::as_path), &flags)
-}
-
 /// The service meant, by id or host name, and the tenant.
 fn service<'c>(
     catalogue: &'c Catalogue,
@@ -258,21 +234,8 @@ fn actor(args: &ExplainArgs) -> Actor {
         mac,
         host_name: device.filter(|_| mac.is_none()).map(|d| Text::from(d.to_lowercase())),
         who: Person::Unknown,
+        department: args.department.as_deref().map(Text::from),
     }
-}
-
-/// A day, which stands for its beginning in UTC, or a time with its offset.
-///
-/// # Errors
-/// If it is neither.
-pub fn time(text: &str) -> Result<Timestamp, ConfigError> {
-    let day = || Some(text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp());
-    let time = text.parse::<jiff::Timestamp>().ok().or_else(day);
-    let nanoseconds = time.and_then(|t| u64::try_from(t.as_nanosecond()).ok());
-    nanoseconds.map(Timestamp).ok_or_else(|| {
-        let hint = "write 2026-11-20 or 2026-11-20T09:30:00Z";
-        ConfigError::usage(format!("`{text}` is no time"), hint)
-    })
 }
 
 fn whom(args: &ExplainArgs, tenant: Option<&str>) -> String {

@@ -5,15 +5,19 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
-use super::{Problem, Since, policy};
-use crate::answer::departments::Departments;
+use super::files::Files;
+use super::{Problem, Since};
 use crate::answer::mask::Names;
 use crate::answer::report::{self, Format, Options};
+use crate::recorder::identity::Known;
+use crate::recorder::identity::departments::Departments;
 use crate::recorder::policy::Policy;
 use crate::recorder::signature::{Catalogue, Risk};
 use crate::recorder::store::Answers;
@@ -24,18 +28,22 @@ use crate::written::Document;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  shadowtap report --store ai.db --output report.html       for leadership: verdict, risks, what to decide
-  shadowtap report --store ai.db --output report.pdf        the same on paper
-  shadowtap report --store ai.db --output report.xlsx       all tables, with filters
-  shadowtap report --store ai.db                            as text (Markdown), here
-  shadowtap report --store ai.db --policy new.toml --output new.html
-                                                            judged by another policy, without a new scan
-  shadowtap report --store ai.db --departments departments.toml --names --output named.html
-                                                            by department and with names: for those who may see it
+  shadowtap report --store ai.db                       as text, here: services, departments, risks
+  shadowtap report --store ai.db --output report.html  for leadership: verdict, what to decide
+  shadowtap report --store ai.db --output report.pdf   the same on paper
+  shadowtap report --store ai.db --output report.xlsx  all tables, with filters
+  shadowtap report --store ai.db --policy new.toml     by another policy, without a new scan
+  shadowtap report --store ai.db --names --output named.html
+                                                       with names: for those who may see them
 
-Without --since and --until the report is about the last 30 days of the store. The policy is that of the
-configuration (shadowtap.toml here, or --config), else verdicts stay as they were recorded.
---departments FILE has, for each:   [[department]]  name = \"Research\"  networks = [\"10.1.0.0/24\"]  devices = [\"laptop-7\"]
+Without --since and --until the report is about the last 30 days of the store. The policy is that
+of the configuration (shadowtap.toml here, or --config), else policy.toml here, else verdicts stay
+as they were recorded. Departments are those of the configuration when it was recorded, or of today:
+  [[department]]
+  name = \"Research\"
+  networks = [\"10.1.0.0/24\"]
+  devices = [\"laptop-7\"]
+What to do next: `shadowtap approve|deny|review SERVICE`, then `shadowtap export FORM --what-if`.
 `shadowtap verify FILE` checks later that a report was not changed.
 
 Exit codes: 0 fine, 1 the store or the output failed, 2 wrong usage or configuration.")]
@@ -58,19 +66,16 @@ pub struct ReportArgs {
     /// Name devices and small departments, which are masked otherwise.
     #[arg(long)]
     pub names: bool,
-    /// Who belongs where: networks and devices of each department.
+    /// Who belongs where, instead of what was recorded: a file of [[department]] tables.
     #[arg(long, value_name = "FILE")]
     pub departments: Option<PathBuf>,
-    /// Judge everything in the store by this policy.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
 }
+
+/// The policy where neither a flag nor the configuration names one, if it is there.
+pub const POLICY_HERE: &str = "policy.toml";
 
 /// What answers are made by: the catalogue and the policy of today.
 pub struct Today {
@@ -82,26 +87,41 @@ pub struct Today {
     pub policy: Option<Policy>,
     /// The file that the policy came from, if it is one.
     pub policy_file: Option<PathBuf>,
+    /// Who belongs where, as the configuration says.
+    pub departments: Departments,
+    /// What whoever manages devices knows of them; empty if nobody was asked.
+    pub known: Arc<Known>,
+    /// Networks that the configuration names: those of the house, and of departments.
+    pub subnets: Vec<(IpAddr, u8)>,
 }
 
 /// Reads configuration, catalogue and policy.
 ///
 /// # Errors
 /// Whatever is wrong with them.
-pub fn today(
-    config: Option<&PathBuf>,
-    policy: Option<&PathBuf>,
-    signatures: Option<&PathBuf>,
-) -> anyhow::Result<Today> {
-    let config = policy::configured(config, policy, signatures)?;
+pub fn today(files: &Files) -> anyhow::Result<Today> {
+    let mut config = files.load()?;
     let (catalogue, risk) = config.catalogue_and_risk()?;
-    let (policy, problems) = config.policy(&catalogue)?;
+    let (mut policy, mut problems) = config.policy(&catalogue)?;
+    let here = PathBuf::from(POLICY_HERE);
+    if config.policy.file.is_none() && policy.rules().is_empty() && here.is_file() {
+        config.policy.file = Some(here);
+        (policy, problems) = config.policy(&catalogue)?;
+        eprintln!("shadowtap: judged by {POLICY_HERE} here, as nothing names another policy");
+    }
     for problem in problems {
         eprintln!("{problem}");
     }
     let policy_file = config.policy.file.clone();
     let given = policy_file.is_some() || !policy.rules().is_empty();
-    Ok(Today { catalogue, risk, policy: given.then_some(policy), policy_file })
+    let policy = given.then_some(policy);
+    let departments = config.departments.clone();
+    let mut subnets = config.scope.own_networks.clone();
+    subnets.extend(departments.networks());
+    subnets.sort_unstable();
+    subnets.dedup();
+    let (known, _) = config.known()?;
+    Ok(Today { catalogue, risk, policy, policy_file, departments, known, subnets })
 }
 
 /// Runs the command.
@@ -116,8 +136,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
     if output.is_none() && binary && io::stdout().is_terminal() {
         return Err(Problem::usage("this format is not for a terminal: add --output FILE").into());
     }
-    let today = today(args.config.as_ref(), args.policy.as_ref(), args.signatures.as_ref())?;
-    let departments = read_departments(args.departments.as_deref())?;
+    let today = today(&args.files)?;
+    let departments = read_departments(args.departments.as_deref(), &today)?;
     let answers = open(&args.store)?;
     let last = answers.span()?.map_or(Timestamp(0), |s| s.1);
     let options = Options {
@@ -127,6 +147,9 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
         risk: Some(&today.risk),
         policy: today.policy.as_ref(),
         departments: &departments,
+        known: &today.known,
+        subnets: today.subnets.clone(),
+        ledger: Answers::ledger_key(&args.store)?,
         names: if args.names { Names::Shown } else { Names::Masked },
         store: file_name(&args.store),
         policy_file: today.policy_file.as_deref().map_or("policy.toml".to_owned(), file_name),
@@ -148,12 +171,12 @@ pub fn open(path: &Path) -> anyhow::Result<Answers> {
     Answers::open(path).with_context(|| format!("cannot read the store {}", path.display()))
 }
 
-/// The departments of a file; none without one.
+/// The departments of a file; without one, those of the configuration.
 ///
 /// # Errors
 /// If the file cannot be read, or does not hold.
-pub fn read_departments(path: Option<&Path>) -> anyhow::Result<Departments> {
-    let Some(path) = path else { return Ok(Departments::default()) };
+pub fn read_departments(path: Option<&Path>, today: &Today) -> anyhow::Result<Departments> {
+    let Some(path) = path else { return Ok(today.departments.clone()) };
     let doc = Document::read(path).map_err(crate::config::ConfigError::from)?;
     Ok(Departments::read(&doc)?)
 }

@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::files::Files;
 use super::{OwnedStdout, Problem, level_or_group};
 use crate::answer::observations::Observations;
 use crate::answer::terminal::printable;
@@ -61,9 +62,9 @@ pub struct ScanArgs {
     /// Another way to name an input; may be repeated.
     #[arg(short = 'r', long = "read", value_name = "FILE|DIR|-")]
     pub read: Vec<PathBuf>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
     /// Print one JSON document instead of the summary.
     #[arg(long)]
     pub json: bool,
@@ -79,12 +80,6 @@ pub struct ScanArgs {
     /// Write packets, bytes, time, flows, memory, anomalies and cap hits as JSON.
     #[arg(long, value_name = "FILE|-")]
     pub stats: Option<PathBuf>,
-    /// Policy file.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
     /// Only packets that this BPF expression selects.
     #[arg(long, value_name = "BPF")]
     pub filter: Option<String>,
@@ -143,7 +138,7 @@ pub fn run(args: &ScanArgs) -> anyhow::Result<u8> {
         ("--observations -", is_dash(args.observations.as_ref())),
         ("--stats -", is_dash(args.stats.as_ref())),
     ])?;
-    let config = Config::load_with(args.config.as_deref(), &flags(args)?)?;
+    let config = Config::load_with(args.files.catalogue.config.as_deref(), &flags(args)?)?;
     let (rulebook, problems) = config.rulebook()?;
     if !args.quiet {
         for problem in &problems {
@@ -257,17 +252,9 @@ fn summarise(facts: &summary::Facts, catalogue: &Catalogue) -> anyhow::Result<()
 }
 
 fn flags(args: &ScanArgs) -> Result<Vec<Flag>, ConfigError> {
-    let path = |p: &PathBuf| p.to_string_lossy().into_owned();
-    let given = [
-        ("--policy", "policy.file", args.policy.as_ref().map(path)),
-        ("--signatures", "signatures.dir", args.signatures.as_ref().map(path)),
-        ("--threads", "limits.threads", args.threads.map(|n| n.to_string())),
-    ];
-    let flag = |(name, key, value): (&str, &str, Option<String>)| {
-        value.map(|value| Flag { name: name.to_owned(), key: key.to_owned(), value })
-    };
+    let threads = ("--threads", "limits.threads", args.threads.map(|n| n.to_string()));
     let set = args.set.iter().map(|set| super::config::flag(set));
-    set.chain(given.into_iter().filter_map(flag).map(Ok)).collect()
+    set.chain(args.files.flags(&[threads]).into_iter().map(Ok)).collect()
 }
 
 fn is_dash(path: Option<&PathBuf>) -> bool {
@@ -302,6 +289,8 @@ struct Scan {
     observations: Option<Observations<Box<dyn Write>>>,
     bar: ProgressBar,
     blocks: u64,
+    /// Inputs are not worlds of their own.
+    may_meet: bool,
     /// Flows that earlier inputs left open are still to be looked up.
     may_carry: bool,
     /// Keys of the inputs committed.
@@ -394,11 +383,34 @@ impl Scan {
             return;
         }
         match self.store.commit_input(&input, rows) {
-            Ok(_) => self.keys.push(input.key),
+            Ok(_) => {
+                self.tell_of_others(&input);
+                self.keys.push(input.key);
+            }
             Err(error) => {
                 self.fail(&format!("store: {}", report.name), &error);
                 self.unread.push(unread(report, "what it holds could not be stored", true));
             }
+        }
+    }
+
+    /// Captures of earlier runs from the same time may hold the same packets, which cannot be
+    /// told any more.
+    fn tell_of_others(&self, input: &InputRow) {
+        if let Ok(others) = self.store.answers().inputs_beside(input, &self.keys)
+            && let [first, more @ ..] = others.as_slice()
+            && self.may_meet
+        {
+            let and = match more.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            let text = format!(
+                "the store has {}{and} of the same time, from another run: what is in both counts \
+                 twice; scan captures of one mirror port that overlap together",
+                printable(first)
+            );
+            self.note(&input.name, &text);
         }
     }
 
@@ -434,7 +446,7 @@ impl Scan {
         };
         let known = rulebook.known.clone();
         let mut desk = Desk::new(rulebook);
-        desk.keep_ledger(store.ledger_key()?);
+        desk.keys(store.ledger_key()?, store.device_key()?);
         desk.captures(names.iter().map(|n| Text::from(n.as_str())).collect());
         Ok(Self {
             desk,
@@ -442,6 +454,7 @@ impl Scan {
             observations,
             bar: progress_bar(args.quiet),
             blocks: 0,
+            may_meet: !args.separate,
             may_carry: !args.separate,
             keys: Vec::new(),
             failed: false,
@@ -473,7 +486,7 @@ impl Scan {
         }
         // What these inputs tell of who is who may name somebody in earlier ones.
         if self.kept
-            && let Err(error) = self.store.reattribute(&self.known)
+            && let Err(error) = self.store.reattribute(&self.known, Timestamp(0))
         {
             self.fail("store", &error);
         }

@@ -4,12 +4,12 @@
 //! Never: gives a number where too little is known.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Problem;
+use super::files::CatalogueFiles;
 use crate::answer::terminal::printable;
 use crate::recorder::signature::risk::{Score, ScoreLine};
 use crate::recorder::signature::{Accounts, Service};
@@ -28,12 +28,9 @@ pub struct ServiceArgs {
     /// Id of the service, as `shadowtap lookup` prints it.
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub json: bool,
@@ -83,6 +80,8 @@ struct LineDocument<'s> {
     attribute: &'s str,
     weight: u32,
     value: &'s str,
+    /// `read`, `quoted` or `recalled`; what is only recalled counts as unknown.
+    how: Option<&'static str>,
     percent: Option<u32>,
     source: Option<&'s str>,
     date: Option<&'s str>,
@@ -94,7 +93,7 @@ struct LineDocument<'s> {
 /// # Errors
 /// If there is no such service, the configuration does not hold, or the output fails.
 pub fn run(args: &ServiceArgs, out: &mut impl Write) -> anyhow::Result<u8> {
-    let config = super::signatures::config(args.config.as_deref(), args.signatures.as_deref())?;
+    let config = args.files.clone().load()?;
     let (catalogue, risk) = config.catalogue_and_risk()?;
     let Some(service) = catalogue.service(&args.id) else {
         let id = printable(&args.id);
@@ -174,7 +173,12 @@ fn text(service: &Service, score: &Score, out: &mut impl Write) -> anyhow::Resul
                 let points = f64::from(weight * percent) / 100.0;
                 let value = format!("{attribute} = {}", fact.value);
                 writeln!(out, "  {value:46} {points:>5} of {weight:<3} {reason}")?;
-                writeln!(out, "    {} ({})", fact.source, fact.date)?;
+                writeln!(out, "    {} ({}, {})", fact.source, fact.how.word(), fact.date)?;
+            }
+            (Some(fact), None) => {
+                let value = format!("{attribute} = {}?", fact.value);
+                writeln!(out, "  {value:46} {:>5} of {weight:<3} {reason}", "-")?;
+                writeln!(out, "    {}: nobody read it there, so it does not count", fact.source)?;
             }
             _ => writeln!(
                 out,
@@ -209,6 +213,7 @@ fn document<'s>(service: &'s Service, score: &'s Score) -> Document<'s> {
         attribute: &line.attribute,
         weight: line.weight,
         value: line.fact.as_ref().map_or("unknown", |f| &f.value),
+        how: line.fact.as_ref().map(|f| f.how.word()),
         percent: line.percent,
         source: line.fact.as_ref().map(|f| f.source.as_str()),
         date: line.fact.as_ref().map(|f| f.date.as_str()),

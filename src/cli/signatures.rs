@@ -11,10 +11,10 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::Problem;
+use super::files::CatalogueFiles;
 use super::import::{self, ListFormat};
 use crate::answer::indicators::{self, Format};
-use crate::answer::terminal::printable;
-use crate::config::{Config, ConfigError, Flag};
+use crate::answer::terminal::{counted, printable};
 use crate::recorder::signature::bundle::{BUNDLE_MAX_BYTES, Bundle, Refusal, STAMP_FILE, Stamp};
 use crate::recorder::signature::check::{self, Finding, Report};
 use crate::recorder::signature::{Catalogue, difference};
@@ -133,12 +133,9 @@ pub struct ExportArgs {
     /// The tool.
     #[arg(value_name = "FORMAT")]
     pub format: Format,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
+    /// Configuration, signatures.
+    #[command(flatten)]
+    pub files: CatalogueFiles,
 }
 
 /// Find everything that is wrong with signature files, with file, line and remedy.
@@ -180,12 +177,12 @@ pub fn run(args: &SignaturesArgs, out: &mut impl Write) -> anyhow::Result<u8> {
                 writeln!(out, "good: version {version}, {files} files, until {}", bundle.expires)?;
                 Ok(0)
             }
-            Err(refusal) => refuse(&args.bundle, &refusal),
+            Err(refusal) => Ok(refuse(&args.bundle, &refusal)),
         },
         SignaturesCommand::Install(args) => install(args, out),
         SignaturesCommand::Import(args) => run_import(args, out),
         SignaturesCommand::Export(args) => {
-            let config = config(args.config.as_deref(), args.signatures.as_deref())?;
+            let config = args.files.clone().load()?;
             indicators::write(&config.catalogue()?, args.format, out)?;
             Ok(0)
         }
@@ -266,17 +263,17 @@ fn open(args: &VerifyArgs, installed: Option<Stamp>) -> anyhow::Result<Result<Bu
     let octets = limited(&args.bundle)?;
     let key = limited(&args.key)?;
     let Ok(signature) = limited(Path::new(&signature)) else {
-        return Ok(Err(Refusal::Unreadable("the signature (FILE.minisig), which is missing, or")));
+        return Ok(Err(Refusal::Unsigned));
     };
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let today = args.today.unwrap_or_else(today);
     Ok(Bundle::open(&octets, &text(&signature), &text(&key), today, installed))
 }
 
-fn refuse(bundle: &Path, refusal: &Refusal) -> anyhow::Result<u8> {
+fn refuse(bundle: &Path, refusal: &Refusal) -> u8 {
     let name = bundle.display().to_string();
     eprintln!("shadowtap: {} is refused: {refusal}", printable(&name));
-    Ok(1)
+    1
 }
 
 fn install(args: &InstallArgs, out: &mut impl Write) -> anyhow::Result<u8> {
@@ -285,7 +282,7 @@ fn install(args: &InstallArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     let installed = stamp.and_then(|text| serde_json::from_slice(&text).ok());
     let bundle = match open(&args.trust, installed)? {
         Ok(bundle) => bundle,
-        Err(refusal) => return refuse(&args.trust.bundle, &refusal),
+        Err(refusal) => return Ok(refuse(&args.trust.bundle, &refusal)),
     };
     let beside = |suffix: &str| {
         let mut name = dir.clone().into_os_string();
@@ -305,7 +302,7 @@ fn install(args: &InstallArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     let report = check::check(Some(&fresh), None).map_err(|e| Problem::usage(e.to_string()))?;
     if let Some(fault) = report.faults.first() {
         remove(&fresh)?;
-        return refuse(&args.trust.bundle, &Refusal::NoBundle(line("fault", fault)));
+        return Ok(refuse(&args.trust.bundle, &Refusal::NoBundle(line("fault", fault))));
     }
     let told = match dir.is_dir() {
         true => {
@@ -346,10 +343,10 @@ fn run_import(args: &ImportArgs, out: &mut impl Write) -> anyhow::Result<u8> {
     let draft = import::draft(&list, args.format, &name, &today, &catalogue);
     out.write_all(draft.text.as_bytes())?;
     eprintln!(
-        "shadowtap: {} hosts in the draft, {} known already, {} lines left out",
-        draft.hosts,
+        "shadowtap: {} in the draft, {} known already, {} left out",
+        counted(draft.hosts as u64, "host"),
         draft.known,
-        draft.left_out.len()
+        counted(draft.left_out.len() as u64, "line")
     );
     for (number, why) in draft.left_out.iter().take(LEFT_OUT_SHOWN) {
         eprintln!("shadowtap: line {number}: {why}");
@@ -381,17 +378,4 @@ fn today() -> Date {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let time = jiff::Timestamp::from_second(now.tv_sec).unwrap_or_default();
     time.to_zoned(jiff::tz::TimeZone::UTC).date()
-}
-
-/// The configuration, with the signature folder that a flag names.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn config(file: Option<&Path>, signatures: Option<&Path>) -> Result<Config, ConfigError> {
-    let flag = signatures.map(|dir| Flag {
-        name: "--signatures".to_owned(),
-        key: "signatures.dir".to_owned(),
-        value: dir.to_string_lossy().into_owned(),
-    });
-    Config::load_with(file, flag.as_slice())
 }

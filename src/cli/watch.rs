@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::files::{CatalogueFiles, Files};
 use super::{OwnedStdout, Problem};
 use crate::config::{Config, Flag};
 use crate::sensor::live::message::{Exclusions, RecorderSetup};
@@ -43,9 +44,9 @@ pub struct WatchArgs {
     /// Only packets that this BPF expression selects; the last words.
     #[arg(value_name = "BPF", trailing_var_arg = true)]
     pub filter: Vec<String>,
-    /// Configuration file.
-    #[arg(short, long, value_name = "FILE", env = "SHADOWTAP_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// Policy, configuration, signatures.
+    #[command(flatten)]
+    pub files: Files,
     /// Keep findings and totals in this database.
     #[arg(long, value_name = "FILE")]
     pub store: Option<PathBuf>,
@@ -58,12 +59,6 @@ pub struct WatchArgs {
     /// At the end, write what was counted as JSON.
     #[arg(long, value_name = "FILE|-")]
     pub stats: Option<PathBuf>,
-    /// Policy file.
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// Signatures from this folder instead of the built-in ones.
-    #[arg(long, value_name = "DIR")]
-    pub signatures: Option<PathBuf>,
     /// Watcher threads, each with its own ring. Default: one a core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub threads: Option<u16>,
@@ -87,13 +82,14 @@ impl WatchArgs {
         Self {
             interfaces: interfaces.to_vec(),
             filter: Vec::new(),
-            config,
+            files: Files {
+                catalogue: CatalogueFiles { config, ..CatalogueFiles::default() },
+                ..Files::default()
+            },
             store: None,
             alerts: None,
             json: false,
             stats: None,
-            policy: None,
-            signatures: None,
             threads: None,
             ring: None,
             socket: None,
@@ -113,7 +109,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
         ("--alerts -", is_dash(args.alerts.as_ref())),
         ("--stats -", is_dash(args.stats.as_ref())),
     ])?;
-    let config = Config::load_with(args.config.as_deref(), &flags(args))?;
+    let config = Config::load_with(args.files.catalogue.config.as_deref(), &flags(args))?;
     let keeps = args.store.is_some() || config.store.file.is_some();
     let asked = keeps || args.alerts.is_some() || args.quiet || args.no_view;
     let viewed = stdout.is_free() && !asked && io::stdout().is_terminal();
@@ -124,7 +120,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
     let filter = expression(args)?;
     let mut options = options(args.interfaces.clone(), &config, filter);
     options.recorder = RecorderSetup {
-        config: args.config.clone(),
+        config: args.files.catalogue.config.clone(),
         flags: flags(args).into_iter().map(|f| (f.name, f.key, f.value)).collect(),
         store: args.store.clone(),
         alerts: args.alerts.clone(),
@@ -139,7 +135,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<u8> {
         let socket = socket.display().to_string();
         options.view = Some(vec!["top".to_owned(), "--attach".to_owned(), socket]);
     }
-    start(options, args.config.as_deref(), &flags(args))
+    start(options, args.files.catalogue.config.as_deref(), &flags(args))
 }
 
 /// Runs a sensor, and puts the causes that a person can mend into words.
@@ -239,17 +235,10 @@ fn expression(args: &WatchArgs) -> anyhow::Result<Option<String>> {
 }
 
 fn flags(args: &WatchArgs) -> Vec<Flag> {
-    let path = |p: &PathBuf| p.to_string_lossy().into_owned();
-    let given = [
-        ("--policy", "policy.file", args.policy.as_ref().map(path)),
-        ("--signatures", "signatures.dir", args.signatures.as_ref().map(path)),
+    args.files.flags(&[
         ("--threads", "limits.threads", args.threads.map(|n| n.to_string())),
         ("--ring", "sensor.ring_bytes", args.ring.map(|n| (u64::from(n) << 20).to_string())),
-    ];
-    let flag = |(name, key, value): (&str, &str, Option<String>)| {
-        value.map(|value| Flag { name: name.to_owned(), key: key.to_owned(), value })
-    };
-    given.into_iter().filter_map(flag).collect()
+    ])
 }
 
 fn exclusions(config: &Config, interfaces: &[String]) -> Exclusions {

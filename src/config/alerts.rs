@@ -4,9 +4,9 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::{Reader, Value};
-use crate::recorder::alert::{Grouped, Hours, Pace, Suppression};
+use crate::recorder::alert::{Grouped, Hours, Pace, Sensitive, Suppression};
 use crate::types::Timestamp;
-use crate::written::{Document, Problems, Section};
+use crate::written::{Document, Problems, Section, network};
 
 /// Most alerts a day when grouped: above, nothing is grouped.
 const DAILY_MAX: u64 = 100_000;
@@ -58,6 +58,32 @@ impl Reader {
                 Mode::Every
             }
         }
+    }
+
+    /// Whose use is told: departments and networks, and groups by name.
+    pub(super) fn sensitive(&mut self) -> (Sensitive, Vec<String>) {
+        let key = "alerts.sensitive";
+        let (mut found, mut groups) = (Sensitive::default(), Vec::new());
+        for (value, place) in self.items(key) {
+            let text = match value {
+                Value::Text(text) => text,
+                other => other.to_string(),
+            };
+            let (kind, name) = text.split_once(' ').unwrap_or((&text, ""));
+            let name = name.trim();
+            match (kind, network(name)) {
+                ("network", Ok(net)) => found.networks.push(net),
+                ("department", _) if !name.is_empty() => found.departments.push(name.into()),
+                ("group", _) if !name.is_empty() => groups.push(name.to_owned()),
+                _ => {
+                    let hint =
+                        "write \"department Legal\", \"group board\" or \"network 10.1.2.0/24\"";
+                    let message = format!("`{text}` names nobody whose use is sensitive");
+                    self.wrong(key, place, message, Some(hint.to_owned()));
+                }
+            }
+        }
+        (found, groups)
     }
 
     pub(super) fn hours(&mut self, key: &str) -> Option<Hours> {

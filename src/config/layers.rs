@@ -23,7 +23,8 @@ const DEPTH_MAX: usize = 8;
 const FILES_MAX: usize = 64;
 
 /// Tables that are read by those whom they concern.
-const OF_OTHERS: [&str; 4] = ["policy.default", "policy.rule", "alerts.suppress", "sinks"];
+const OF_OTHERS: [&str; 5] =
+    ["policy.default", "policy.rule", "alerts.suppress", "sinks", "department"];
 
 /// Values of a key, and where they come from.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,7 @@
 mod alerts;
 mod layers;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::Read;
 use std::net::IpAddr;
@@ -18,15 +19,18 @@ use std::thread;
 pub use crate::written::ConfigError;
 pub use layers::{DEFAULTS, Flag, Origin, Setting, Value};
 
+use crate::courier::receivers::syslog;
 use crate::courier::settings as sinks;
 use crate::courier::settings::SinkSettings;
 use crate::recorder::alert::{Pace, Rules};
 use crate::recorder::desk::Rulebook;
+use crate::recorder::identity::departments::Departments;
 use crate::recorder::identity::inventory::Field;
 use crate::recorder::identity::subject::Key;
 use crate::recorder::identity::{self, Known, Mode, Veil};
 use crate::recorder::policy::{Policy, PolicyBuilder};
 use crate::recorder::signature::{Catalogue, CatalogueError, Clients, Network, Risk};
+use crate::recorder::store::rows::Text;
 use crate::recorder::store::{Options as StoreOptions, Retention};
 use crate::sensor::{self, WATCHERS_MAX};
 use crate::types::{MacAddr, Realm};
@@ -76,6 +80,12 @@ pub struct Config {
     pub alerts: Rules,
     /// How many alerts there are.
     alert_mode: alerts::Mode,
+    /// Risk score above which use is told; `None` for never.
+    risk_above: Option<u64>,
+    /// Groups whose members' use is told.
+    sensitive_groups: Vec<String>,
+    /// Departments by network and device.
+    pub departments: Departments,
     /// Who gets the alerts.
     pub sinks: Vec<SinkSettings>,
     /// What is kept.
@@ -171,6 +181,8 @@ pub struct IdentitySources {
     pub leases: Vec<PathBuf>,
     /// Logon events.
     pub logons: Vec<PathBuf>,
+    /// Where logon events are received, live.
+    pub listen: syslog::Settings,
 }
 
 /// What is kept.
@@ -213,6 +225,7 @@ impl Config {
         let Reader { settings, mut problems } = reader;
         config.sinks = sinks::read(&documents, &mut problems);
         config.alerts.suppressions = alerts::suppressions(&documents, &mut problems);
+        config.departments = Departments::of(&documents, &mut problems);
         config.problems = problems.check()?.0;
         config.settings = settings;
         config.files = documents.iter().map(|d| d.name().clone()).collect();
@@ -269,11 +282,33 @@ impl Config {
     /// How the store is opened, by a run that keeps it or not, under a policy or none.
     pub fn store_options(&self, kept: bool, decided: bool) -> StoreOptions {
         let pace = self.alert_mode.pace(kept, decided);
+        let mut rules = Rules { pace, ..self.alerts.clone() };
+        self.risky(&mut rules);
         StoreOptions {
-            rules: Rules { pace, ..self.alerts.clone() },
+            rules,
             retention: self.store.retention.clone(),
             size_max_bytes: self.store.size_max_bytes,
             veil: Some(self.veil.clone()),
+        }
+    }
+
+    /// Names services and people that rules of alerts are about. What cannot be read was told
+    /// when the catalogue and the inventory were read for the run itself.
+    fn risky(&self, rules: &mut Rules) {
+        if let Some(most) = self.risk_above
+            && let Ok((catalogue, risk)) = self.catalogue_and_risk()
+        {
+            let above = |id: &str| risk.score(id).points.is_some_and(|p| u64::from(p) > most);
+            let ids = catalogue.services().iter().map(|s| s.id.as_str());
+            rules.risky = ids.filter(|id| above(id)).map(Text::from).collect();
+        }
+        if !self.sensitive_groups.is_empty()
+            && let Ok((known, _)) = self.known()
+        {
+            let named = |g: &Text| self.sensitive_groups.iter().any(|n| g.eq_ignore_ascii_case(n));
+            let people = known.inventory.people();
+            let members = people.into_iter().filter(|p| p.groups.iter().any(named));
+            rules.sensitive.users = members.map(|p| p.user.clone()).collect();
         }
     }
 
@@ -283,9 +318,13 @@ impl Config {
     /// # Errors
     /// If a file cannot be read.
     pub fn known(&self) -> Result<(Arc<Known>, Vec<Problem>), ConfigError> {
-        let IdentitySources { settings, inventory, columns, leases, logons } = &self.identity;
-        let mut known =
-            Known { settings: settings.clone(), veil: self.veil.clone(), ..Known::default() };
+        let IdentitySources { settings, inventory, columns, leases, logons, .. } = &self.identity;
+        let mut known = Known {
+            settings: settings.clone(),
+            veil: self.veil.clone(),
+            departments: self.departments.clone(),
+            ..Known::default()
+        };
         let mut problems = Vec::new();
         for path in inventory {
             let (name, text) = text_of(path)?;
@@ -469,6 +508,7 @@ struct Reader {
 impl Reader {
     fn config(&mut self) -> Config {
         let file = self.path("policy.file");
+        let (sensitive, sensitive_groups) = self.sensitive();
         Config {
             scope: Scope {
                 own_networks: self.networks("scope.own_networks"),
@@ -494,12 +534,18 @@ impl Reader {
             signatures_dir: self.path("signatures.dir"),
             signatures_local: self.path("signatures.local"),
             alert_mode: self.mode(),
+            risk_above: Some(self.number("alerts.risk_above", 0, 100)).filter(|n| *n > 0),
+            sensitive_groups,
             alerts: Rules {
                 first_use: self.flag("alerts.first_use"),
                 new_user: self.flag("alerts.new_user"),
                 forbidden: self.flag("alerts.forbidden"),
                 upload_bytes: Some(self.number("alerts.upload_bytes", 0, u64::MAX))
                     .filter(|n| *n > 0),
+                upload_session_bytes: Some(self.number("alerts.upload_session_bytes", 0, u64::MAX))
+                    .filter(|n| *n > 0),
+                risky: BTreeSet::new(),
+                sensitive,
                 upload_baseline: Some(self.number("alerts.upload_baseline", 0, 1 << 20))
                     .filter(|n| *n > 0),
                 work_hours: self.hours("alerts.work_hours"),
@@ -528,6 +574,7 @@ impl Reader {
                     identity_days: self.identity_days(),
                 },
             },
+            departments: Departments::default(),
             identity: self.identity(),
             veil: self.veil(),
             settings: Vec::new(),
@@ -544,9 +591,11 @@ impl Reader {
             retention_days: self.identity_days(),
             trusted_proxies: self.networks("identity.trusted_proxies"),
             shared: self.networks("identity.shared"),
+            exclude_groups: self.words("identity.exclude_groups"),
         };
         let logons = self.paths("identity.logons");
-        if settings.users || !logons.is_empty() {
+        let listen = self.listen();
+        if settings.users || !logons.is_empty() || !listen.endpoints.is_empty() {
             let given = self.number("identity.retention_days", 0, DAYS_MAX) > 0;
             for (key, is_there) in [
                 ("identity.purpose", !settings.purpose.is_empty()),
@@ -566,7 +615,50 @@ impl Reader {
             columns: self.columns("identity.columns"),
             leases: self.paths("identity.leases"),
             logons,
+            listen,
         }
+    }
+
+    /// Words, in lower case.
+    fn words(&self, key: &str) -> Vec<Text> {
+        let word = |(value, _): (Value, _)| match value {
+            Value::Text(text) => Text::from(text.trim().to_lowercase()),
+            other => Text::from(other.to_string()),
+        };
+        self.items(key).into_iter().map(word).collect()
+    }
+
+    /// Where logons are received, and from whom.
+    fn listen(&mut self) -> syslog::Settings {
+        let mut endpoints = Vec::new();
+        for (value, place) in self.items("identity.listen") {
+            let text = match value {
+                Value::Text(text) => text,
+                other => other.to_string(),
+            };
+            match text.parse() {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(why) => {
+                    let hint = "write \"udp://ADDRESS:PORT\", \"tcp://...\" or \"tls://...\"";
+                    let message = format!("`{text}` {why}");
+                    self.wrong("identity.listen", place, message, Some(hint.to_owned()));
+                }
+            }
+        }
+        let from = self.networks("identity.listen_from");
+        if from.is_empty() && !endpoints.is_empty() {
+            let message = "`identity.listen_from` must say who may send logons".to_owned();
+            let hint = "whoever may send them decides who is named".to_owned();
+            self.wrong("identity.listen", None, message, Some(hint));
+        }
+        let (certificate, key) =
+            (self.path("identity.listen_cert"), self.path("identity.listen_key"));
+        let tls = endpoints.iter().any(|e: &syslog::Endpoint| e.carrier == syslog::Carrier::Tls);
+        if tls && (certificate.is_none() || key.is_none()) {
+            let message = "TLS needs `identity.listen_cert` and `identity.listen_key`".to_owned();
+            self.wrong("identity.listen", None, message, None);
+        }
+        syslog::Settings { endpoints, from, certificate, key }
     }
 
     fn identity_days(&mut self) -> u32 {

@@ -6,6 +6,7 @@
 //! Limits: [`BATCH_MAX`], [`PAUSE_MIN`], [`PAUSE_MAX`].
 
 pub mod live;
+pub mod receivers;
 pub mod settings;
 pub mod shape;
 pub mod sinks;

@@ -26,7 +26,7 @@ use super::flows::{MatchedFlow, Part};
 use super::hits::Hit;
 use super::identity::Person;
 use super::ledger::{LedgerDay, LedgerKey};
-use super::policy::Ruling;
+use super::policy::{Policy, Ruling};
 use super::signature::Catalogue;
 use super::store::rows::{
     Actor, Candidate, Coverage, DESTINATIONS_MAX, DestinationDay, EVIDENCE_MAX, EvidenceItem,
@@ -62,6 +62,37 @@ pub struct Versions {
     pub policy: Text,
     /// Catalogue.
     pub signatures: Text,
+    /// Services of which the policy tells tenants apart.
+    pub tenanted: BTreeSet<Text>,
+}
+
+impl Versions {
+    /// Under a policy and a catalogue.
+    pub fn of(policy: &Policy, catalogue: &Catalogue) -> Self {
+        Self {
+            policy: policy.version().clone(),
+            signatures: Text::from(catalogue.version()),
+            tenanted: policy.tenanted(),
+        }
+    }
+
+    /// The pattern under which a use is kept: with the tenant in it where the policy asks for
+    /// tenants, so that it can be judged again by another policy.
+    fn pattern(&self, hit: &Hit) -> Text {
+        match &hit.tenant {
+            Some(tenant) if self.tenanted.contains(&hit.service) => {
+                let (before, after) = match hit.pattern.split_once('{') {
+                    None => (String::new(), format!(".{}", hit.pattern)),
+                    Some((before, rest)) => {
+                        let after = rest.split_once('}').map_or("", |(_, after)| after);
+                        (before.to_owned(), after.to_owned())
+                    }
+                };
+                Text::from(format!("{before}{tenant}{after}"))
+            }
+            _ => hit.pattern.clone(),
+        }
+    }
 }
 
 /// Who, as far as rows are kept apart by it.
@@ -171,6 +202,15 @@ struct CandidateTotals {
     answered: bool,
     grown: bool,
     told: Told,
+}
+
+/// Under which keys what is outside the catalogue is hashed.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// Destinations, whose tenants the catalogue knows; without it no ledger is kept.
+    pub ledger: Option<(&'a LedgerKey, &'a Catalogue)>,
+    /// Devices at candidates; without it those of several inputs are not united.
+    pub devices: Option<&'a LedgerKey>,
 }
 
 /// Flows of candidates counted exactly; more is "at least so many".
@@ -284,6 +324,7 @@ impl Aggregate {
         // A flow that began in an earlier input is counted there.
         let mut counted = flow.carried || flow.told;
         let begun = flow.parts.first().map_or(Timestamp(0), |p| p.first);
+        let pattern = versions.pattern(&flow.hit);
         for part in &flow.parts {
             let growing = self.input(part.input);
             let key = (
@@ -291,7 +332,7 @@ impl Aggregate {
                 who(actor),
                 flow.hit.service.clone(),
                 flow.hit.role,
-                flow.hit.pattern.clone(),
+                pattern.clone(),
                 flow.class,
                 judged.level,
                 flow.kind,
@@ -301,7 +342,7 @@ impl Aggregate {
                 actor: actor.clone(),
                 service: flow.hit.service.clone(),
                 role: flow.hit.role,
-                pattern: flow.hit.pattern.clone(),
+                pattern: pattern.clone(),
                 client_class: flow.class,
                 level: judged.level,
                 evidence: flow.kind,
@@ -337,7 +378,9 @@ impl Aggregate {
         }
         if flow.hit.role.opens_session() && judged.level >= Level::Contacted {
             for (input, start, end) in &flow.spans {
-                self.input(*input).span(flow, judged, *start, *end);
+                let within = |p: &&Part| p.input == *input && *start <= p.first && p.first <= *end;
+                let sent = flow.parts.iter().filter(within).fold(0, |n: u64, p| n + p.up);
+                self.input(*input).span(flow, judged, (*start, *end), sent);
             }
         }
         if (flow.open || flow.carried)
@@ -359,12 +402,13 @@ impl Aggregate {
         at: Timestamp,
     ) {
         let hour = u32::try_from(at.seconds() / 3600).unwrap_or(u32::MAX);
+        let pattern = versions.pattern(hit);
         let key = (
             hour,
             who(actor),
             hit.service.clone(),
             hit.role,
-            hit.pattern.clone(),
+            pattern.clone(),
             ClientClass::Unknown,
             Level::Named,
             EvidenceKind::Dns,
@@ -374,7 +418,7 @@ impl Aggregate {
             actor: actor.clone(),
             service: hit.service.clone(),
             role: hit.role,
-            pattern: hit.pattern.clone(),
+            pattern: pattern.clone(),
             client_class: ClientClass::Unknown,
             level: Level::Named,
             evidence: EvidenceKind::Dns,
@@ -414,16 +458,15 @@ impl Aggregate {
         self.growing.destinations.get(place.index as usize).filter(|_| here)
     }
 
-    /// Bytes to a name outside the catalogue; `place` is the name's own.
+    /// Bytes (up, down) to a name outside the catalogue; `place` is the name's own.
     pub fn destination(
         &mut self,
         input: u16,
         at: Timestamp,
         (name, place): (&Text, &Cell<Place>),
         client: IpAddr,
+        (begins, kind): (bool, EvidenceKind),
         bytes: (u64, u64),
-        begins: bool,
-        kind: EvidenceKind,
     ) {
         let day = u32::try_from(at.seconds() / 86_400).unwrap_or(u32::MAX);
         let known = place.get();
@@ -555,11 +598,11 @@ impl Aggregate {
         versions: &Versions,
         judge: &dyn Refine,
         key_of: impl Fn(u16) -> Text,
-        ledger: Option<(&LedgerKey, &Catalogue)>,
+        keys: Keys<'_>,
     ) -> Vec<(u16, InputRows)> {
         let rows = |(input, growing): (u16, Box<Growing>)| {
             let key = key_of(input);
-            (input, growing.finish(versions, judge, &key, ledger))
+            (input, growing.finish(versions, judge, &key, keys))
         };
         let mut inputs = self.others;
         inputs.insert(self.input, self.growing);
@@ -575,7 +618,7 @@ impl Aggregate {
         key_of: impl Fn(u16) -> Text,
         now: Timestamp,
         whole: bool,
-        ledger: Option<(&LedgerKey, &Catalogue)>,
+        keys: Keys<'_>,
     ) -> Vec<(u16, InputRows)> {
         let today = u32::try_from(now.seconds() / 86_400).unwrap_or(u32::MAX);
         // With a new day names are counted anew, and places of the old one mean nothing more.
@@ -584,12 +627,12 @@ impl Aggregate {
         let mut rows = Vec::new();
         for (input, growing) in std::iter::once(current).chain(self.others.iter_mut()) {
             let key = key_of(*input);
-            let ledger = ledger.filter(|_| whole || anew);
+            let ledger = keys.ledger.filter(|_| whole || anew);
             let ledger = ledger.map(|(key, catalogue)| growing.ledger(key, catalogue));
             if whole || anew {
                 growing.matched.clear();
             }
-            let grown = growing.grown(versions, judge, &key, today, whole || anew);
+            let grown = growing.grown(versions, judge, &key, (today, whole || anew), keys.devices);
             rows.push((*input, InputRows { ledger: ledger.unwrap_or_default(), ..grown }));
             if anew {
                 growing.by_name.clear();
@@ -606,7 +649,13 @@ impl Aggregate {
 }
 
 impl Growing {
-    fn span(&mut self, flow: &MatchedFlow, judged: &Judged, start: Timestamp, end: Timestamp) {
+    fn span(
+        &mut self,
+        flow: &MatchedFlow,
+        judged: &Judged,
+        (start, end): (Timestamp, Timestamp),
+        bytes_up: u64,
+    ) {
         let actor = &flow.actor;
         let key = (who(actor), flow.hit.service.clone());
         let span = SessionSpan {
@@ -616,6 +665,7 @@ impl Growing {
             end,
             level: judged.level,
             disposition: judged.ruling.disposition,
+            bytes_up,
         };
         let begun = flow.parts.first().map_or(start, |p| p.first);
         self.spans.entry(key).or_default().push(Grown::new(span, &flow.hit, begun));
@@ -747,9 +797,9 @@ impl Growing {
         versions: &Versions,
         judge: &dyn Refine,
         key: &Text,
-        ledger: Option<(&LedgerKey, &Catalogue)>,
+        keys: Keys<'_>,
     ) -> InputRows {
-        let ledger = ledger.map(|(key, catalogue)| self.ledger(key, catalogue));
+        let ledger = keys.ledger.map(|(key, catalogue)| self.ledger(key, catalogue));
         let findings = self.refine(judge);
         self.promote(&findings);
         let usage = self.usage.into_values().map(|grown| grown.row).collect();
@@ -758,8 +808,11 @@ impl Growing {
             .into_iter()
             .map(|((.., day), totals)| totals.finish(day, key, versions, judge))
             .collect();
-        let candidates =
-            self.candidates.into_iter().map(|((day, host), t)| t.row(day, host)).collect();
+        let candidates = self
+            .candidates
+            .into_iter()
+            .map(|((day, host), t)| t.row(day, host, keys.devices))
+            .collect();
         let destinations = destinations(self.by_name, &mut self.destinations, &self.lumped);
         let coverage = coverage(self.coverage);
         let hidden = refine::hidden(self.hidden.into_values(), judge);
@@ -784,8 +837,8 @@ impl Growing {
         versions: &Versions,
         judge: &dyn Refine,
         key: &Text,
-        today: u32,
-        whole: bool,
+        (today, whole): (u32, bool),
+        devices: Option<&LedgerKey>,
     ) -> InputRows {
         let mut told = std::mem::take(&mut self.told);
         for (key, totals) in self.refine(judge) {
@@ -804,7 +857,7 @@ impl Growing {
         self.told = told;
         let mut candidates = Vec::new();
         self.candidates.retain(|(day, host), totals| {
-            candidates.extend(totals.growth(*day, host));
+            candidates.extend(totals.growth(*day, host, devices));
             !over(*day)
         });
         let mut roll_ups = Vec::new();
@@ -940,11 +993,11 @@ impl FindingTotals {
 
 impl CandidateTotals {
     /// What came since the last call.
-    fn growth(&mut self, day: u32, host: &Text) -> Option<Candidate> {
+    fn growth(&mut self, day: u32, host: &Text, key: Option<&LedgerKey>) -> Option<Candidate> {
         if !std::mem::take(&mut self.grown) {
             return None;
         }
-        let mut row = self.row(day, host.clone());
+        let mut row = self.row(day, host.clone(), key);
         let now = Told { up: row.bytes_up, down: row.bytes_down, flows: row.flows };
         row.bytes_up -= self.told.up.min(now.up);
         row.bytes_down -= self.told.down.min(now.down);
@@ -953,11 +1006,12 @@ impl CandidateTotals {
         Some(row)
     }
 
-    fn row(&self, day: u32, host: Text) -> Candidate {
+    fn row(&self, day: u32, host: Text, key: Option<&LedgerKey>) -> Candidate {
         let grammars: Vec<&str> = self.grammars.iter().copied().collect();
         let grammars = grammars.join(",");
         let answer =
             if self.answered { "and answers were seen" } else { "no answer in kind was seen" };
+        let devices = key.map(|key| key.devices(&host, self.clients.iter().copied()));
         Candidate {
             day,
             host,
@@ -967,6 +1021,7 @@ impl CandidateTotals {
             bytes_up: self.up,
             bytes_down: self.down,
             actors: self.clients.len() as u64,
+            devices: devices.unwrap_or_default(),
             first_seen: self.first,
             last_seen: self.last,
         }
@@ -1017,6 +1072,7 @@ fn merge_spans(mut spans: Vec<SessionSpan>) -> Vec<SessionSpan> {
                 last.end = last.end.max(span.end);
                 last.level = last.level.max(span.level);
                 last.disposition = last.disposition.min(span.disposition);
+                last.bytes_up = last.bytes_up.saturating_add(span.bytes_up);
             }
             _ => merged.push(span),
         }

@@ -3,14 +3,19 @@
 //! In: a finding that is new or changed, and what the store remembers of earlier alerts.
 //! Out: the rules that speak ([`decide`]), and the event for the outbox ([`Event::new`]).
 //! Never: reads a clock; says the same thing twice within its cool-down; carries payload.
-//! Limits: [`EVENT_EVIDENCE_MAX`]; one event a finding and revision, whatever many rules speak.
+//! Limits: [`EVENT_EVIDENCE_MAX`], [`GROUP_MAX`]; one event a finding and revision, whatever many rules speak.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::recorder::store::rows::{EvidenceItem, Finding, InputRow};
+use crate::recorder::identity::Person;
+use crate::recorder::store::rows::{EvidenceItem, Finding, InputRow, Text};
 use crate::recorder::words::{Disposition, EvidenceKind};
 use crate::types::Timestamp;
+use crate::written::masked;
 
 /// Version of [`Event`]'s fields; rises when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -21,6 +26,18 @@ pub const EVENT_EVIDENCE_MAX: usize = 5;
 
 /// Findings that an alert for many names. A receiver that wants all of them asks the store.
 pub const GROUP_MAX: usize = 50;
+
+/// The same where the use is forbidden: each of them is somebody's case, so all are named as long
+/// as the line stays below what collectors take, some hundred kilobytes.
+pub const GROUP_MAX_FORBIDDEN: usize = 1_000;
+
+/// Findings that an alert for many names, of this kind.
+pub fn named_max(disposition: Disposition) -> usize {
+    match disposition {
+        Disposition::Unsanctioned => GROUP_MAX_FORBIDDEN,
+        _ => GROUP_MAX,
+    }
+}
 
 /// What makes an alert. The number stands in the store, the code in outside formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +56,12 @@ pub enum Rule {
     OffHours,
     /// Some findings were told as one. It speaks for none itself.
     Group,
+    /// More went up in one session than is allowed.
+    Session,
+    /// A service with a high risk score was used.
+    Risk,
+    /// Somebody whose data is sensitive used it.
+    Sensitive,
 }
 
 /// Which rules speak, and from where on.
@@ -53,6 +76,13 @@ pub struct Rules {
     /// Bytes that a device may send to a service in a day (UTC) before it is told; `None` for
     /// never.
     pub upload_bytes: Option<u64>,
+    /// Bytes that a device may send to a service in one session before it is told; `None` for
+    /// never.
+    pub upload_session_bytes: Option<u64>,
+    /// Services whose risk score is above what is tolerated without a word.
+    pub risky: BTreeSet<Text>,
+    /// Whose use is told on every day.
+    pub sensitive: Sensitive,
     /// How many times its usual daily upload a device may send before it is told; `None` for
     /// never.
     pub upload_baseline: Option<u64>,
@@ -169,6 +199,9 @@ impl Default for Rules {
             new_user: true,
             forbidden: true,
             upload_bytes: Some(10_000_000),
+            upload_session_bytes: None,
+            risky: BTreeSet::new(),
+            sensitive: Sensitive::default(),
             upload_baseline: Some(10),
             work_hours: None,
             quiet_hours: None,
@@ -177,6 +210,29 @@ impl Default for Rules {
             suppressions: Vec::new(),
             pace: Pace::Every,
         }
+    }
+}
+
+/// People and places whose use is told whatever it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sensitive {
+    /// Departments.
+    pub departments: Vec<Text>,
+    /// Networks.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// Logins: the members of groups, as the inventory names them.
+    pub users: BTreeSet<Text>,
+}
+
+impl Sensitive {
+    fn holds(&self, finding: &Finding) -> bool {
+        let actor = &finding.actor;
+        let member = |p: &Person| p.one().is_some_and(|c| self.users.contains(c.user.name()));
+        let own = actor.department().map_or("", |d| d);
+        self.departments.iter().any(|d| own.eq_ignore_ascii_case(d))
+            || self.networks.iter().any(|(net, bits)| masked(actor.addr, *bits) == *net)
+            || member(&actor.who)
+            || finding.people.iter().any(|p| member(&p.who))
     }
 }
 
@@ -189,7 +245,8 @@ pub struct Memory {
     pub user_known: bool,
     /// Bytes that the device sent to the service on the finding's day, over all inputs.
     pub sent_that_day: u64,
-    /// Bytes that it sends there on a day, on the average of the fourteen days before.
+    /// Bytes that it sends there on a day of use, on the average of the fourteen days before; 0 as
+    /// long as these are too few to have a usual.
     pub usual_a_day: u64,
     /// The upload of that day was told.
     pub upload_told: bool,
@@ -199,6 +256,14 @@ pub struct Memory {
     pub off_hours_told: bool,
     /// When the forbidden use was told last.
     pub forbidden_told: Option<Timestamp>,
+    /// Most bytes that the device sent to the service in one session of that day.
+    pub longest_upload: u64,
+    /// The upload of a session of that day was told.
+    pub session_told: bool,
+    /// The use of a risky service was told that day.
+    pub risk_told: bool,
+    /// That somebody sensitive used it was told that day.
+    pub sensitive_told: bool,
 }
 
 /// What [`decide`] found.
@@ -234,6 +299,13 @@ pub fn decide(rules: &Rules, finding: &Finding, memory: &Memory) -> Decision {
         (Rule::Forbidden, forbidden && !cooling),
         (Rule::Baseline, rules.above_usual(memory) && !memory.baseline_told),
         (Rule::OffHours, rules.off_hours(finding) && !memory.off_hours_told),
+        (
+            Rule::Session,
+            rules.upload_session_bytes.is_some_and(|max| memory.longest_upload > max)
+                && !memory.session_told,
+        ),
+        (Rule::Risk, rules.risky.contains(&finding.service) && !memory.risk_told),
+        (Rule::Sensitive, rules.sensitive.holds(finding) && !memory.sensitive_told),
     ];
     decision.rules = speaks.into_iter().filter(|s| s.1).map(|s| s.0).collect();
     decision.cooling = forbidden && cooling;
@@ -269,7 +341,7 @@ impl Rules {
 
 impl Rule {
     /// Every rule, in order.
-    pub const ALL: [Rule; 7] = [
+    pub const ALL: [Rule; 10] = [
         Rule::FirstUse,
         Rule::NewUser,
         Rule::Upload,
@@ -277,7 +349,15 @@ impl Rule {
         Rule::Baseline,
         Rule::OffHours,
         Rule::Group,
+        Rule::Session,
+        Rule::Risk,
+        Rule::Sensitive,
     ];
+
+    /// It is told at once, in the first days of a sensor too: forbidden use, and much that left.
+    pub fn grave(self) -> bool {
+        matches!(self, Rule::Forbidden | Rule::Upload | Rule::Session)
+    }
 
     /// The text code of outside formats.
     pub fn code(self) -> &'static str {
@@ -289,6 +369,9 @@ impl Rule {
             Rule::Baseline => "upload_above_usual",
             Rule::OffHours => "off_hours",
             Rule::Group => "group",
+            Rule::Session => "upload_session",
+            Rule::Risk => "risk",
+            Rule::Sensitive => "sensitive",
         }
     }
 
@@ -301,7 +384,8 @@ impl Rule {
     fn severity_min(self) -> u8 {
         match self {
             Rule::FirstUse | Rule::NewUser | Rule::OffHours => 4,
-            Rule::Upload | Rule::Baseline => 6,
+            Rule::Risk | Rule::Sensitive => 5,
+            Rule::Upload | Rule::Baseline | Rule::Session => 6,
             Rule::Group => 0,
             Rule::Forbidden => 7,
         }
@@ -319,6 +403,9 @@ impl Rule {
             ),
             Rule::OffHours => "outside working hours".to_owned(),
             Rule::Group => String::new(),
+            Rule::Session => format!("{} bytes sent to it in one session", memory.longest_upload),
+            Rule::Risk => "its risk score is above what this configuration tolerates".to_owned(),
+            Rule::Sensitive => "it was used by somebody whose data is sensitive".to_owned(),
         }
     }
 }
@@ -421,7 +508,8 @@ pub struct Event {
     pub bytes_down: u64,
     /// Flows.
     pub flows: u64,
-    /// Rules that spoke: `first_use`, `new_user`, `upload`, `forbidden`.
+    /// Rules that spoke: `first_use`, `new_user`, `upload`, `forbidden`, `upload_above_usual`,
+    /// `off_hours`, `upload_session`, `risk`, `sensitive`.
     pub alerts: Vec<String>,
     /// One line for a person.
     pub title: String,
@@ -434,7 +522,7 @@ pub struct Event {
     /// Flows beyond `evidence` that would show the same.
     pub evidence_more: u64,
     /// Findings of the same service and day that this alert tells of too; the lists of those
-    /// that are many are cut at [`GROUP_MAX`].
+    /// that are many are cut at 50, at 1,000 where the use is forbidden.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
 }
@@ -549,7 +637,7 @@ impl Event {
         for (finding, rules) in others {
             group.findings = group.findings.saturating_add(1);
             group.bytes_up = group.bytes_up.saturating_add(finding.bytes_up);
-            if group.event_ids.len() < GROUP_MAX {
+            if group.event_ids.len() < named_max(finding.disposition) {
                 group.event_ids.push(format!("{}-{}", finding.id, finding.revision));
                 group.src_ips.push(finding.actor.text().ip);
             }

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
 
-use super::aggregate::{Aggregate, Judged, Place, Refine, Seen, Versions};
+use super::aggregate::{Aggregate, Judged, Keys, Place, Refine, Seen, Versions};
 use super::flows::{MatchedFlow, OPEN_MAX};
 use super::hits::{self, Hit, Name, Texts};
-use super::identity::{Known, Source, Tracker};
+use super::identity::known::Event;
+use super::identity::{Known, Person, Source, Tracker};
 use super::judge::{Carrier, Volume};
 use super::ledger::LedgerKey;
 use super::names::{Asker, Belief, Names};
@@ -145,6 +146,8 @@ struct World {
     /// Clients seen, and those of encrypted DNS and of security edges, by input.
     clients: Hosts,
     hidden: BTreeSet<(u16, &'static str, Realm, IpAddr)>,
+    /// Flows of people who are left out.
+    left_out: HashSet<u64, RandomState>,
     /// Flows to security edges and relays, with the name of what they go through.
     veiled: HashMap<u64, (Text, HiderKind), RandomState>,
     quic_ids: QuicIds,
@@ -184,6 +187,13 @@ impl World {
     }
 
     /// Notes a client whose names something hides; each once.
+    /// Counts a flow of somebody who is left out, once.
+    fn leaves_out(&mut self, o: &Observation) {
+        if self.left_out.len() < HIDDEN_MAX && self.left_out.insert(o.flow.id) {
+            self.aggregate.cover(o.input, "flows_of_people_left_out", None, 1);
+        }
+    }
+
     fn hides(&mut self, o: &Observation, row: &'static str) {
         let client = (o.input, row, o.flow.realm, o.flow.client.addr);
         if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(client) {
@@ -191,6 +201,10 @@ impl World {
         }
     }
 }
+
+/// What Firefox asks a network that may not want its DNS encrypted: `use-application-dns.net`
+/// without an address means no (support.mozilla.org, "Canary domain").
+const CANARY: &str = "use-application-dns.net";
 
 /// The recorder.
 pub struct Desk {
@@ -203,6 +217,8 @@ pub struct Desk {
     captures: Vec<Text>,
     /// Key of the ledger, if there is one.
     ledger: Option<LedgerKey>,
+    /// Key under which devices at candidates are hashed.
+    devices: Option<LedgerKey>,
     carried: HashMap<(u8, crate::types::Endpoint, crate::types::Endpoint), OpenFlow, RandomState>,
     /// A use was seen that nobody was told of yet.
     urgent: bool,
@@ -211,10 +227,7 @@ pub struct Desk {
 impl Desk {
     /// An empty desk.
     pub fn new(rules: Rulebook) -> Self {
-        let versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        let versions = Versions::of(&rules.policy, &rules.catalogue);
         let world = World::new(1, &rules);
         Self {
             rules,
@@ -224,6 +237,7 @@ impl Desk {
             worlds: 1,
             captures: Vec::new(),
             ledger: None,
+            devices: None,
             carried: HashMap::default(),
             urgent: false,
         }
@@ -234,9 +248,10 @@ impl Desk {
         self.carried = flows.into_iter().map(|o| ((o.transport, o.client, o.server), o)).collect();
     }
 
-    /// Keeps a ledger of all destinations under this key.
-    pub fn keep_ledger(&mut self, key: Option<LedgerKey>) {
-        self.ledger = key;
+    /// Keeps a ledger of all destinations under the first key, and tells devices at candidates
+    /// apart under the second.
+    pub fn keys(&mut self, ledger: Option<LedgerKey>, devices: Option<LedgerKey>) {
+        (self.ledger, self.devices) = (ledger, devices);
     }
 
     /// Who was who in earlier inputs, by what the store remembers.
@@ -317,9 +332,9 @@ impl Desk {
         if dropped > 0 {
             world.aggregate.cover(0, "recorder_cap_hits", None, dropped);
         }
-        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        let keys = hashing(self.ledger.as_ref(), self.devices.as_ref(), &self.rules);
         let judge = Hindsight { rules: &self.rules, who: &world.who };
-        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of, ledger);
+        let mut rows = world.aggregate.finish(&self.versions, &judge, key_of, keys);
         attach(&mut rows, world.who.rows());
         self.rules.known.veil_rows(&mut rows, world.who.names());
         rows
@@ -379,9 +394,9 @@ impl Desk {
         now: Timestamp,
         whole: bool,
     ) -> Vec<(u16, InputRows)> {
-        let ledger = self.ledger.as_ref().map(|key| (key, &*self.rules.catalogue));
+        let keys = hashing(self.ledger.as_ref(), self.devices.as_ref(), &self.rules);
         let judge = AtTheTime { rules: &self.rules };
-        let mut rows = world.aggregate.grown(&self.versions, &judge, key_of, now, whole, ledger);
+        let mut rows = world.aggregate.grown(&self.versions, &judge, key_of, now, whole, keys);
         if whole {
             attach(&mut rows, world.who.grown());
         }
@@ -419,11 +434,18 @@ impl Desk {
         for texts in &mut self.texts {
             texts.forget();
         }
-        self.versions = Versions {
-            policy: rules.policy.version().clone(),
-            signatures: Text::from(rules.catalogue.version()),
-        };
+        self.versions = Versions::of(&rules.policy, &rules.catalogue);
         self.rules = rules;
+    }
+
+    /// Live: files that say who is who were read anew.
+    pub fn know(&mut self, known: Arc<Known>) {
+        self.judge_by(Rulebook { known, ..self.rules.clone() });
+    }
+
+    /// Live: somebody tells of a logon.
+    pub fn hear(&mut self, event: &Event) {
+        self.world.who.hear(event);
     }
 
     /// Live: who has which address now, for views.
@@ -451,6 +473,9 @@ impl Desk {
                 self.world.names.question(o.flow.realm, asker, client.port, *id, text, o.time);
                 self.world.names.habit(o.flow.realm, asker, text, *rtype);
                 self.world.aggregate.cover(o.input, "dns_queries", None, 1);
+                if &**text == CANARY {
+                    self.world.hides(o, "clients_asking_the_canary");
+                }
                 let hit = self.known(texts, *name).and_then(|n| n.said.hit.clone());
                 if let Some(hit) = hit {
                     self.looked_up(o, &hit);
@@ -470,6 +495,12 @@ impl Desk {
                     *ttl_s,
                     o.time,
                 );
+            }
+            Fact::DnsResponse { name, rcode } => {
+                // What is no answer keeps the browser from encrypting by itself.
+                if *rcode != 0 && texts.str(*name) == CANARY {
+                    self.world.hides(o, "clients_refused_by_the_canary");
+                }
             }
             Fact::DnsEch { public_name, ttl_s, .. } => {
                 if let Some(text) = texts.text(*public_name) {
@@ -507,14 +538,21 @@ impl Desk {
                     self.local_name(o, name);
                 }
             }
-            Fact::Account { source, user, .. } => {
+            Fact::Runs(what) => {
                 let (realm, addr) = (o.flow.realm, o.flow.client.addr);
+                if let Some(what) = texts.text(*what) {
+                    self.world.who.announces(realm, addr, what, o.time, o.input);
+                }
+            }
+            Fact::Account { source, user, .. } => {
                 let source = account_source(*source);
-                self.world.who.account(realm, addr, source, texts.str(*user), o.time, o.input);
+                self.world.who.login(&o.flow, source, texts.str(*user), o.time, o.input);
+            }
+            Fact::LoginAnswer { granted } => {
+                self.world.who.answered(&o.flow, *granted, o.time);
             }
             Fact::HttpAnswer { api: None, .. }
             | Fact::CertificateName(_)
-            | Fact::DnsResponse { .. }
             | Fact::LocalName { .. }
             | Fact::SocksTarget { .. }
             | Fact::ProxySource(_) => {}
@@ -571,6 +609,9 @@ impl Desk {
             return;
         }
         let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, o.time);
+        if actor.who == Person::Excluded {
+            return;
+        }
         let ruling = self.rules.ruling(hit, &actor, o.time);
         self.world.aggregate.looked_up(o.input, &actor, hit, &ruling, &self.versions, o.time);
     }
@@ -654,7 +695,7 @@ impl Desk {
             self.world.who.proxy(realm, o.flow.server.addr);
             // Logins at a proxy are people's; those at any other server may be anything.
             let user = texts.str(http.user);
-            self.world.who.account(realm, addr, Source::Basic, user, o.time, o.input);
+            self.world.who.login(&o.flow, Source::Basic, user, o.time, o.input);
         }
         let behind = http.forwarded.filter(|_| self.world.who.trusts(addr));
         if let Some(behind) = behind {
@@ -693,7 +734,9 @@ impl Desk {
         }
         if let Some(behind) = behind {
             let actor = self.world.who.actor(realm, behind, o.time);
-            if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
+            if actor.who == Person::Excluded {
+                self.world.flows.remove(&o.flow.id);
+            } else if let Some(flow) = self.world.flows.get_mut(&o.flow.id) {
                 flow.actor = actor;
             }
         }
@@ -736,6 +779,10 @@ impl Desk {
                 return None;
             }
             let actor = self.world.who.actor(o.flow.realm, o.flow.client.addr, at);
+            if actor.who == Person::Excluded {
+                self.world.leaves_out(o);
+                return None;
+            }
             let flow = MatchedFlow {
                 hit,
                 name,
@@ -982,9 +1029,8 @@ impl Desk {
             delta.first,
             name,
             o.flow.client.addr,
+            (begins, evidence_kind(delta.source.unwrap_or(NameSource::None))),
             (delta.up, delta.down),
-            begins,
-            evidence_kind(delta.source.unwrap_or(NameSource::None)),
         );
     }
 
@@ -1061,6 +1107,15 @@ impl Desk {
             world.hides(o, hider_row(hider.kind));
         }
     }
+}
+
+/// The keys of a desk, as rows are made.
+fn hashing<'a>(
+    ledger: Option<&'a LedgerKey>,
+    devices: Option<&'a LedgerKey>,
+    rules: &'a Rulebook,
+) -> Keys<'a> {
+    Keys { ledger: ledger.map(|key| (key, &*rules.catalogue)), devices }
 }
 
 /// Puts what is known of who is who beside the other rows of its input.

@@ -3,20 +3,17 @@
 //!
 //! In: what the store held back. Out: events beside those of [`crate::recorder::alert`]. Never:
 //! leaves out a finding without counting it; carries payload.
-//! Limits: [`IDS_MAX`], [`LINES_MAX`].
+//! Limits: [`LINES_MAX`], and [`named_max`] ids a line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::recorder::alert::{SCHEMA, rfc3339};
+use crate::recorder::alert::{SCHEMA, named_max, rfc3339};
 use crate::recorder::finding::bytes;
 use crate::recorder::store::rows::{Candidate, Finding, InputRow};
 use crate::types::Timestamp;
-
-/// Findings that one line names by their event ids.
-pub const IDS_MAX: usize = 50;
 
 /// Lines of one digest: services of one day, far more than an office uses.
 pub const LINES_MAX: usize = 500;
@@ -95,7 +92,7 @@ pub struct DigestLine {
     pub bytes_up: u64,
     /// Rules that spoke.
     pub alerts: Vec<String>,
-    /// Event ids, at most fifty.
+    /// Event ids: at most 50, or 1,000 where the use is forbidden.
     pub event_ids: Vec<String>,
 }
 
@@ -226,7 +223,7 @@ impl DigestLine {
                 self.alerts.push(rule.to_owned());
             }
         }
-        if self.event_ids.len() < IDS_MAX {
+        if self.event_ids.len() < named_max(finding.disposition) {
             self.event_ids.push(format!("{}-{}", finding.id, finding.revision));
         }
     }

@@ -13,6 +13,7 @@
 //! Source: Flajolet et al., HyperLogLog (2007), with linear counting for small numbers.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::signature::{Catalogue, Kind};
@@ -43,12 +44,21 @@ const RANK_MAX: u8 = 31;
 /// Bias of 64 registers (the paper's alpha).
 const ALPHA: f64 = 0.709;
 
+/// Octets of a device's hash. Among [`DEVICES_MAX`] two are alike once in 500 million times.
+pub const DEVICE_BYTES: usize = 5;
+
+/// Devices at one destination that are told apart over several inputs; more is "at least".
+pub const DEVICES_MAX: usize = 64;
+
 /// The secret under which names are hashed. Without it the ledger cannot be asked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LedgerKey([u8; KEY_BYTES]);
 
 /// Hash of a whole name.
 pub type HostHash = u64;
+
+/// What a row keeps of the hash of a domain above its name.
+pub type ShortHash = [u8; PARENT_BYTES];
 
 /// One destination on one day in one input, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,15 +126,28 @@ impl LedgerKey {
 
     /// Counts a device at a row's destination.
     pub fn count(&self, row: &mut LedgerDay, device: IpAddr) {
+        row.devices.insert(self.device(row.host, device));
+    }
+
+    /// Hashes of devices at a destination, so that those of several inputs can be united: the
+    /// first octets of each, the lowest [`DEVICES_MAX`] in order.
+    pub fn devices(&self, name: &str, devices: impl Iterator<Item = IpAddr>) -> Vec<u8> {
+        let host = self.host(name);
+        let hashes: BTreeSet<[u8; DEVICE_BYTES]> =
+            devices.map(|device| short(self.device(host, device))).collect();
+        hashes.into_iter().take(DEVICES_MAX).flatten().collect()
+    }
+
+    fn device(&self, host: HostHash, device: IpAddr) -> u64 {
         let mut text = [0; 24];
-        let [host @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut text;
-        *host = row.host.to_be_bytes();
+        let [host_octets @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = &mut text;
+        *host_octets = host.to_be_bytes();
         let [_, _, _, _, _, _, _, _, addr @ ..] = &mut text;
         *addr = match device {
             IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
             IpAddr::V6(a) => a.octets(),
         };
-        row.devices.insert(self.hash(b'd', &text));
+        self.hash(b'd', &text)
     }
 
     fn hash(&self, what: u8, text: &[u8]) -> u64 {
@@ -160,7 +183,7 @@ impl LedgerKey {
 }
 
 /// The first octets of a hash, as parents are kept.
-fn short(hash: HostHash) -> [u8; PARENT_BYTES] {
+pub fn short(hash: HostHash) -> ShortHash {
     let [a, b, c, d, e, ..] = hash.to_be_bytes();
     [a, b, c, d, e]
 }
@@ -169,7 +192,12 @@ impl LedgerDay {
     /// `true` if the row's name lies below the one with this hash.
     pub fn is_below(&self, name: HostHash) -> bool {
         let short = short(name);
-        self.above.chunks_exact(PARENT_BYTES).any(|parent| parent == short)
+        self.parents().any(|parent| parent == short)
+    }
+
+    /// What it keeps of the domains above its name.
+    pub fn parents(&self) -> impl Iterator<Item = ShortHash> {
+        self.above.chunks_exact(PARENT_BYTES).filter_map(|parent| parent.try_into().ok())
     }
 }
 
@@ -227,7 +255,8 @@ impl Sketch {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a sum of 64 positive terms is far from the ends of both types"
+        clippy::naive_bytecount,
+        reason = "a sum of 64 positive terms is far from the ends of both types; 64 octets"
     )]
     pub fn estimate(&self) -> u64 {
         let m = REGISTERS as f64;
@@ -354,7 +383,9 @@ mod tests {
         }
         let device: IpAddr = "10.0.0.7".parse().unwrap();
         let mut rows = ["a.example", "b.example"].map(|n| key().row(&catalogue, n, 1));
-        rows.iter_mut().for_each(|row| key().count(row, device));
+        for row in &mut rows {
+            key().count(row, device);
+        }
         assert_ne!(rows[0].devices, rows[1].devices, "one device must not link destinations");
     }
 }

@@ -307,18 +307,21 @@ fn watch(
         let (decoded, _) = job.decoded.wait();
         let batch = flows.block(&job.block, decoded);
         peak = peak.max(flows.bytes());
-        let ends_world = job.ends_world;
-        let mut going = sent.send(Sent { batch, job: Some(job.clone()), over: false }).is_ok();
-        let mut shards = (me..SHARDS).step_by(of).filter(|_| ends_world);
-        while going && let Some(shard) = shards.next() {
-            let mut over = false;
-            while going && !over {
-                let batch;
-                (batch, over) = flows.finish(shard, &job.block);
-                going = sent.send(Sent { batch, job: None, over }).is_ok();
+        // The handle goes along, so that the recorder's is the last one and the block can be used
+        // again; only the end of a world is needed here for longer.
+        let world = job.ends_world.then(|| job.clone());
+        let mut going = sent.send(Sent { batch, job: Some(job), over: false }).is_ok();
+        if let Some(job) = world {
+            let mut shards = (me..SHARDS).step_by(of);
+            while going && let Some(shard) = shards.next() {
+                let mut over = false;
+                while going && !over {
+                    let batch;
+                    (batch, over) = flows.finish(shard, &job.block);
+                    going = sent.send(Sent { batch, job: None, over }).is_ok();
+                }
             }
         }
-        drop(job);
         if !going {
             break;
         }
@@ -369,8 +372,12 @@ fn record(
             listener.world(job.reports.0, &job.reports.1);
         }
         listener.progress(job.read.0, job.read.1, frames);
-        let Some(job) = Arc::into_inner(job) else { continue };
-        let spare = job.decoded.into_inner().map(|(d, _)| d).unwrap_or_default();
-        let _ = free.try_send(Job { block: job.block, spare: Mutex::new(spare), ..Job::default() });
+        // Behind the end of a world a watcher may hold its handle for a moment longer. The block
+        // then goes with it, and a new one takes its place: the reader must not run out of them.
+        let next = Arc::into_inner(job).map_or_else(Job::default, |job| {
+            let spare = job.decoded.into_inner().map(|(d, _)| d).unwrap_or_default();
+            Job { block: job.block, spare: Mutex::new(spare), ..Job::default() }
+        });
+        let _ = free.try_send(next);
     }
 }

@@ -291,10 +291,15 @@ fn ip_defrag(bytes: &[u8]) {
 
 // --- streams ---
 
+/// Octets that a parser may keep besides eight times what it was shown: both tables of HPACK, and
+/// the requests whose answers are awaited.
+const KEEPS: usize = 64 << 10;
+
 /// Plays the flow stage to a parser: `script` says whose bytes come next. What was told, and how
 /// each direction ended.
-fn play(protocol: Protocol, script: &[(Direction, &[u8])]) -> Vec<String> {
-    let mut parser = Parser::new(Some(protocol), 443);
+fn play(protocol: Protocol, port: u16, script: &[(Direction, &[u8])]) -> Vec<String> {
+    let mut parser = Parser::new(Some(protocol), port);
+    let octets: usize = script.iter().map(|(_, bytes)| bytes.len()).sum();
     let (mut told, mut held) = (Vec::new(), [Vec::new(), Vec::new()]);
     let (mut needs, mut skips, mut deaf) = ([1_usize; 2], [0_u64; 2], [false; 2]);
     for &(from, bytes) in script {
@@ -309,6 +314,7 @@ fn play(protocol: Protocol, script: &[(Direction, &[u8])]) -> Vec<String> {
             let shown = std::mem::take(&mut held[i]);
             let turn = parser.feed(from, &shown, &mut |said| told.push(format!("{said:?}")));
             assert!(turn.consumed <= shown.len(), "consumed what was not there");
+            assert!(parser.memory() <= KEEPS + 8 * octets, "{} of {octets}", parser.memory());
             held[i] = shown[turn.consumed..].to_vec();
             needs[i] = 1;
             match turn.then {
@@ -337,6 +343,10 @@ fn play(protocol: Protocol, script: &[(Direction, &[u8])]) -> Vec<String> {
 /// The same bytes cut anywhere say the same. `bytes` begin with two lengths to cut at, then
 /// pieces, whose first octet says who sent them.
 fn any_split(protocol: Protocol, bytes: &[u8]) {
+    any_split_on(protocol, 443, bytes);
+}
+
+fn any_split_on(protocol: Protocol, port: u16, bytes: &[u8]) {
     let mut dice = Dice(bytes);
     let steps = [dice.byte(), dice.byte()].map(|n| 1 + usize::from(n));
     let mut whole: Vec<(Direction, &[u8])> = Vec::new();
@@ -354,7 +364,7 @@ fn any_split(protocol: Protocol, bytes: &[u8]) {
             rest = tail;
         }
     }
-    assert_eq!(play(protocol, &whole), play(protocol, &parts));
+    assert_eq!(play(protocol, port, &whole), play(protocol, port, &parts));
 }
 
 fn http1(bytes: &[u8]) {
@@ -375,7 +385,8 @@ fn socks(bytes: &[u8]) {
 }
 
 fn dns_tcp(bytes: &[u8]) {
-    any_split(Protocol::Dns, bytes);
+    any_split_on(Protocol::Dns, 53, bytes);
+    any_split_on(Protocol::Dns, 5_300, bytes);
 }
 
 /// Streams of TLS split anywhere, and a lone hello, whose name stands in it and is the one that
@@ -558,7 +569,9 @@ fn datagrams(protocol: Protocol, bytes: &[u8], check: &mut dyn FnMut(Metadata<'_
         let Some((who, datagram)) = piece.split_first() else { continue };
         let from = if who & 1 == 0 { Direction::Up } else { Direction::Down };
         let _ = parser::probe_datagram([443, 3389], datagram);
-        if !matches!(flow.datagram(from, datagram, &mut *check), Then::Need(_)) {
+        let then = flow.datagram(from, datagram, &mut *check);
+        assert!(flow.memory() <= KEEPS + 8 * bytes.len(), "{} octets kept", flow.memory());
+        if !matches!(then, Then::Need(_)) {
             break;
         }
     }

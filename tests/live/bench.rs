@@ -257,8 +257,8 @@ impl Sender {
                 continue;
             }
             mine += self.flush(&mut batch);
-            if per_s > 0 {
-                let due = Duration::from_nanos(mine * 1_000_000_000 / per_s);
+            if let Some(due_ns) = (mine * 1_000_000_000).checked_div(per_s) {
+                let due = Duration::from_nanos(due_ns);
                 std::thread::sleep(due.saturating_sub(begin.elapsed()));
             }
         }

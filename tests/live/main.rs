@@ -2,7 +2,12 @@
 //!
 //! Needs root; where it is missing each test says so plainly and is skipped.
 
+#![allow(clippy::disallowed_methods, reason = "real traffic takes real time")]
+
 mod bench;
+mod who;
+#[path = "../wire/mod.rs"]
+mod wire;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -61,7 +66,9 @@ fn under_overload_hellos_are_kept_and_every_loss_is_counted() {
     for n in 0..50_u8 {
         let mut talk = Talk::new(100 + n, 50_000);
         let frames = [talk.hello("api.openai.com"), talk.use_it(2_000)].concat();
-        frames.iter().for_each(|f| sender.send(f));
+        for frame in &frames {
+            sender.send(frame);
+        }
     }
     let reached = sender.sent;
     sender.pour(frames.iter().map(Vec::as_slice).cycle().take(600_000), 0);

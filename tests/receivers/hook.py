@@ -1,10 +1,11 @@
-"""An HTTP receiver that fails on purpose: hook.py PORT_FILE LOG FAILURES REFUSED_ID
+"""An HTTP receiver that fails on purpose: hook.py PORT_FILE LOG FAILURES REFUSED_ID [PORT]
 
 The first FAILURES requests get 503; the event REFUSED_ID gets 400, always; the others 200 and one
 JSON line with headers and body in LOG.
 """
 
 import json
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -23,9 +24,11 @@ class Receiver(BaseHTTPRequestHandler):
         elif self.headers["X-Shadowtap-Event"] == refused:
             code = 400
         else:
-            with open(log, "a") as out:
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                out.write(json.dumps({"headers": headers, "body": body}) + "\n")
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            line = json.dumps({"headers": headers, "body": body}) + "\n"
+            # One write, before the answer: whoever is killed here has all of it, or did not say so.
+            with open(log, "ab", buffering=0) as out:
+                out.write(line.encode())
         self.send_response(code)
         if code == 503:
             self.send_header("Retry-After", "0")
@@ -36,10 +39,8 @@ class Receiver(BaseHTTPRequestHandler):
         pass
 
 
-server = HTTPServer(("127.0.0.1", 0), Receiver)
+server = HTTPServer(("127.0.0.1", int(sys.argv[5]) if len(sys.argv) > 5 else 0), Receiver)
 with open(port_file + ".new", "w") as out:
     out.write(str(server.server_port))
-import os
-
 os.rename(port_file + ".new", port_file)
 server.serve_forever()

@@ -84,6 +84,7 @@ pub fn device(n: u64) -> Arc<Actor> {
         mac: Some(MacAddr([2, 0, 0, a, b, c])),
         host_name: (!n.is_multiple_of(9)).then(|| Text::from(format!("{name}-laptop-{n}"))),
         who: Person::Unknown,
+        department: None,
     })
 }
 
@@ -200,6 +201,7 @@ pub fn put(
         end: last,
         level,
         disposition: ruling.disposition,
+        bytes_up: sent,
     });
     let id_of = finding::id(who, id, day, input);
     if rows.findings.iter().rev().take(40).any(|f| f.id == id_of) {
@@ -353,6 +355,7 @@ pub fn fill(path: &Path, size: Size, seed: u64) {
             bytes_up: 9_000,
             bytes_down: 60_000,
             actors: 2,
+            devices: Vec::new(),
             first_seen: Timestamp(begin + 9 * HOUR),
             last_seen: Timestamp(begin + 10 * HOUR),
         });

@@ -46,6 +46,12 @@ impl Wire {
         self.frames.push((at_ms, frame));
     }
 
+    /// The frames alone, in their order, for a wire that gives them its own time.
+    pub fn frames(mut self) -> Vec<Vec<u8>> {
+        self.frames.sort_by_key(|f| f.0);
+        self.frames.into_iter().map(|f| f.1).collect()
+    }
+
     pub fn save(mut self, path: &Path) {
         self.frames.sort_by_key(|f| f.0);
         let mut out = Vec::new();

@@ -4,37 +4,18 @@
 //! Source: RFC 4180; <https://owasp.org/www-community/attacks/CSV_Injection>.
 
 use super::model::Report;
+use super::tables::{self, Value};
 use crate::answer::terminal::printable;
 use crate::answer::verify::MARK;
 
-const HEAD: &str = "device,department,service,service_name,status,level,clients,days,days_of_period,sessions,\
-sessions_of_all,bytes_sent,bytes_sent_of_all,bytes_received,bytes_received_of_all,flows,flows_of_all,first_seen,last_seen\r\n";
-
 /// The table; its last line is a comment with the digest.
 pub fn render(report: &Report) -> Vec<u8> {
-    let mut out = HEAD.to_owned();
-    let of = &report.uses.of;
-    for row in &report.uses.rows {
-        let texts = [
-            &row.device,
-            &row.department,
-            &row.service,
-            &row.service_name,
-            &row.status,
-            &row.level,
-            &row.clients.join(" "),
-        ];
-        let mut cells: Vec<String> = texts.iter().map(|t| cell(t)).collect();
-        for (count, of) in [
-            (row.days, of.days),
-            (row.sessions, of.sessions),
-            (row.sent, of.sent),
-            (row.received, of.received),
-            (row.flows, of.flows),
-        ] {
-            cells.extend([count.to_string(), of.to_string()]);
-        }
-        cells.extend([cell(&row.first_seen), cell(&row.last_seen)]);
+    let table = tables::uses(report);
+    let heads: Vec<&str> = table.columns.iter().map(|c| c.code).collect();
+    let mut out = heads.join(",");
+    out.push_str("\r\n");
+    for row in &table.rows {
+        let cells: Vec<String> = row.iter().map(written).collect();
         out.push_str(&cells.join(","));
         out.push_str("\r\n");
     }
@@ -42,6 +23,14 @@ pub fn render(report: &Report) -> Vec<u8> {
     out.push_str(MARK);
     out.push_str("\r\n");
     out.into_bytes()
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::Text(text) | Value::Time(text) => cell(text),
+        Value::Number(n) => n.to_string(),
+        Value::Share(n, of) => format!("{n}/{of}"),
+    }
 }
 
 /// A cell, quoted where it must be, and never a formula.

@@ -60,6 +60,8 @@ pub struct Report {
     pub clients: Vec<ClientLine>,
     /// Services first used in this period.
     pub news: News,
+    /// Services that the catalogue knows only since the rows were recorded, and the ledger saw used.
+    pub late: Vec<LateLine>,
     /// What could not be seen.
     pub unseen: Vec<Unseen>,
     /// What this covers that an agent on devices does not.
@@ -395,6 +397,8 @@ pub struct ServiceLine {
     pub last_seen: String,
     /// Not used before the period.
     pub new: bool,
+    /// Tenants of it, where the policy tells them apart.
+    pub tenants: Vec<String>,
     /// Who answers for it.
     pub owner: String,
 }
@@ -442,6 +446,24 @@ pub struct News {
     pub text: String,
     /// Services first used in this period.
     pub services: Vec<String>,
+}
+
+/// A service that was used before the catalogue knew it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LateLine {
+    /// Which.
+    #[serde(flatten)]
+    pub service: ServiceName,
+    /// First day of the ledger on which it was seen.
+    pub first_day: String,
+    /// Last day.
+    pub last_day: String,
+    /// Days on which it was seen, at least.
+    pub days: Figure,
+    /// Devices, at least and about.
+    pub devices: Figure,
+    /// Bytes sent to its hosts, whatever for.
+    pub sent: Figure,
 }
 
 /// Something that could not be seen.

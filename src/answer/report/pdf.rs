@@ -111,8 +111,10 @@ pub fn render(report: &Report) -> Result<Vec<u8>, Failure> {
         roles: vec![Role::Decoration],
         bookmarks: Vec::new(),
     };
-    for block in blocks(report) {
-        sheet.block(&block);
+    let blocks = blocks(report);
+    for (at, block) in blocks.iter().enumerate() {
+        let rest = blocks.get(at.saturating_add(1)..).unwrap_or_default();
+        sheet.block(block, rest);
     }
     sheet.feet(report);
     let mut bytes = write(&sheet, report).map_err(|why| failed(&why))?;
@@ -121,7 +123,7 @@ pub fn render(report: &Report) -> Result<Vec<u8>, Failure> {
 }
 
 impl Sheet<'_> {
-    fn block(&mut self, block: &Block) {
+    fn block(&mut self, block: &Block, rest: &[Block]) {
         match block {
             Block::Head { title, period, verdict, trend, privacy } => {
                 self.paragraph(title, TITLE, LEFT, WIDE, Role::Heading(1));
@@ -141,7 +143,7 @@ impl Sheet<'_> {
             Block::Chart(_, drawing, _) => self.chart(drawing),
             Block::Page => self.new_page(),
             Block::Section(_, title) => {
-                self.need(70.0);
+                self.need(34.0 + self.ahead(rest));
                 if self.y > TOP {
                     self.y += 12.0;
                 }
@@ -152,7 +154,7 @@ impl Sheet<'_> {
             }
             Block::Sub(id, title, cell) => {
                 // A risk is best read in one piece.
-                self.need(if id.is_empty() { 64.0 } else { DETAIL });
+                self.need(if id.is_empty() { 34.0 + self.ahead(rest) } else { DETAIL });
                 self.y += 7.0;
                 self.paragraph(title, SUB, LEFT, WIDE, Role::Heading(3));
                 if !cell.text.is_empty() {
@@ -177,6 +179,21 @@ impl Sheet<'_> {
             }
             Block::Actions(actions) => self.actions(actions),
             Block::Table(table) => self.table(table),
+        }
+    }
+
+    /// Height of what must not be parted from the heading above it.
+    fn ahead(&self, rest: &[Block]) -> f32 {
+        match rest.split_first() {
+            Some((Block::Sub(..), rest)) => 34.0 + self.ahead(rest),
+            Some((Block::Chart(_, drawing, _), _)) => drawing.height * WIDE / DRAWN + 20.0,
+            Some((Block::Table(table), _)) => {
+                let widths = widths(table);
+                let rows =
+                    table.rows.iter().take(2).map(|row| row_height(&self.wrapped(row, &widths)));
+                32.0 + rows.sum::<f32>()
+            }
+            _ => 36.0,
         }
     }
 
@@ -232,7 +249,9 @@ impl Sheet<'_> {
         self.need(h);
         let group = self.group(Role::Paragraph);
         let style = Style { color: tone(risk.rating.tone, SOFT), ..STRONG };
-        self.put(LEFT, self.y + 9.0, style, &risk.rating.text, group);
+        let wide = self.width(&risk.rating.text, style) + 12.0;
+        self.fill(LEFT, self.y - 0.5, wide, 13.0, tint(risk.rating.tone));
+        self.put(LEFT + 6.0, self.y + 9.0, style, &risk.rating.text, group);
         let mut y = self.y + 9.0;
         for (lines, style, step) in
             [(title, STRONG, 11.6), (proposal, TEXT, 11.6), (facts, SMALL, 10.0)]
@@ -333,14 +352,12 @@ impl Sheet<'_> {
             self.paragraph("None.", SMALL, LEFT, WIDE, Role::Paragraph);
             return;
         }
-        let weights: f32 = table.columns.iter().map(|c| c.weight).sum();
-        let widths: Vec<f32> =
-            table.columns.iter().map(|c| WIDE * c.weight / weights.max(0.1)).collect();
+        let widths = widths(table);
         self.need(40.0);
         self.table_head(table, &widths);
         for row in &table.rows {
             let cells = self.wrapped(row, &widths);
-            let h = cells.iter().map(Vec::len).max().unwrap_or(1) as f32 * 9.8 + 5.0;
+            let h = row_height(&cells);
             if self.y + h > BOTTOM {
                 self.new_page();
                 self.table_head(table, &widths);
@@ -518,6 +535,26 @@ impl Sheet<'_> {
             lines.push(line);
         }
         lines
+    }
+}
+
+fn widths(table: &Table) -> Vec<f32> {
+    let weights: f32 = table.columns.iter().map(|c| c.weight).sum();
+    table.columns.iter().map(|c| WIDE * c.weight / weights.max(0.1)).collect()
+}
+
+fn row_height(cells: &[Vec<String>]) -> f32 {
+    cells.iter().map(Vec::len).max().unwrap_or(1) as f32 * 9.8 + 5.0
+}
+
+/// What lies behind a word of this tone.
+fn tint(tone: Tone) -> Color {
+    match tone {
+        Tone::Bad => (252, 232, 230),
+        Tone::Serious => (254, 236, 222),
+        Tone::Care => (254, 245, 214),
+        Tone::Good => (226, 244, 232),
+        Tone::Plain | Tone::Quiet => PANEL,
     }
 }
 

@@ -194,12 +194,12 @@ impl Facts<'_> {
             worse(1, "", format!("it is widespread: {} of the devices seen", figure.share()));
         }
         let title = format!(
-            "{} ({}) {} by {}; {} sent",
+            "{} ({}): {} sent {}{}",
             service.name,
             super::words::status(word(verdict)),
-            if level == Level::Bulk { "received bulk uploads, used" } else { "was used" },
             counted(count, "device"),
             bytes(sum.volume.sent),
+            if level == Level::Bulk { ", some of it in bulk uploads" } else { "" },
         );
         let mut risk =
             self.blank(&format!("service:{id}"), title, severity, reasons, &aspects, controls);

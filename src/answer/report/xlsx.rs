@@ -8,7 +8,8 @@ use rust_xlsxwriter::{
 };
 
 use super::Failure;
-use super::model::{Figure, Report};
+use super::model::Report;
+use super::tables::{Table, Value, tables};
 use crate::answer::terminal::printable;
 use crate::answer::verify::MARK;
 
@@ -20,14 +21,6 @@ const CELL_MAX: usize = 32_767;
 
 /// End of central directory of a ZIP file (APPNOTE.TXT §4.3.16).
 const END: &[u8; 4] = b"PK\x05\x06";
-
-/// One value of a cell.
-enum Value {
-    Text(String),
-    Number(u64),
-    Share(u64, u64),
-    Time(String),
-}
 
 struct Formats {
     head: CellFormat,
@@ -67,14 +60,9 @@ fn book(report: &Report) -> Result<Vec<u8>, XlsxError> {
         .set_creation_datetime(&made);
     book.set_properties(&properties);
     summary(book.add_worksheet(), report, &formats)?;
-    risks(book.add_worksheet(), report, &formats)?;
-    services(book.add_worksheet(), report, &formats)?;
-    departments(book.add_worksheet(), report, &formats)?;
-    devices(book.add_worksheet(), report, &formats)?;
-    uses(book.add_worksheet(), report, &formats)?;
-    unseen(book.add_worksheet(), report, &formats)?;
-    controls(book.add_worksheet(), report, &formats)?;
-    inputs(book.add_worksheet(), report, &formats)?;
+    for of in tables(report) {
+        table(book.add_worksheet(), &of, &formats)?;
+    }
     book.save_to_buffer()
 }
 
@@ -127,319 +115,25 @@ fn summary(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<
     Ok(())
 }
 
-fn risks(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("Rating", 10.0),
-        ("Severity", 9.0),
-        ("Risk", 60.0),
-        ("Status", 14.0),
-        ("State", 20.0),
-        ("Owner", 18.0),
-        ("Due", 12.0),
-        ("Proposed", 50.0),
-        ("Devices", 10.0),
-        ("Of devices", 10.0),
-        ("Sessions", 10.0),
-        ("Of sessions", 10.0),
-        ("Bytes sent", 14.0),
-        ("Of bytes sent", 14.0),
-        ("Findings", 10.0),
-        ("Of findings", 10.0),
-        ("First seen, UTC", 16.0),
-        ("Last seen, UTC", 16.0),
-        ("Score of the service", 30.0),
-        ("User impact", 40.0),
-        ("Cost of acting", 40.0),
-        ("Why", 60.0),
-        ("Commands", 60.0),
-        ("Controls", 60.0),
-        ("Id", 24.0),
-    ];
-    let rows = report.risks.iter().map(|r| {
-        let commands: Vec<&str> =
-            r.actions.iter().map(|a| a.command.as_str()).filter(|c| !c.is_empty()).collect();
-        let controls: Vec<String> =
-            r.controls.iter().map(|c| format!("{} ({})", c.id, c.relation.code())).collect();
-        let mut row = vec![
-            text(&r.rating),
-            Value::Number(u64::from(r.severity)),
-            text(&r.title),
-            text(&r.status),
-            text(&r.state_text),
-            text(&r.owner),
-            text(&r.due),
-            text(&r.proposal),
-        ];
-        for figure in [&r.devices, &r.sessions, &r.sent, &r.findings] {
-            row.extend(figure_of(figure));
-        }
-        let when = |t: &Option<String>| t.clone().map_or(Value::Text(String::new()), Value::Time);
-        row.extend([
-            when(&r.first_seen),
-            when(&r.last_seen),
-            text(&r.score),
-            text(&r.impact),
-            text(&r.cost),
-            text(&r.reasons.join("; ")),
-            text(&commands.join("\n")),
-            text(&controls.join(", ")),
-            text(&r.id),
-        ]);
-        row
-    });
-    table(sheet, "Risks", &heads, rows, formats)
-}
-
-fn services(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("Service", 28.0),
-        ("Vendor", 22.0),
-        ("Country", 9.0),
-        ("Category", 14.0),
-        ("Status", 14.0),
-        ("Level", 9.0),
-        ("New", 7.0),
-        ("Owner", 18.0),
-        ("Devices", 10.0),
-        ("Of devices", 10.0),
-        ("Sessions", 10.0),
-        ("Of sessions", 10.0),
-        ("Bytes sent", 14.0),
-        ("Of bytes sent", 14.0),
-        ("Share", 8.0),
-        ("Bytes received", 14.0),
-        ("Flows", 9.0),
-        ("Clients", 18.0),
-        ("First seen, UTC", 16.0),
-        ("Last seen, UTC", 16.0),
-        ("Id", 20.0),
-    ];
-    let rows =
-        report.groups.iter().flat_map(|g| g.services.iter().map(move |s| (g, s))).map(|(g, s)| {
-            vec![
-                text(&s.service.name),
-                text(&s.service.vendor),
-                text(&s.service.country),
-                text(&s.service.category),
-                text(&s.status),
-                text(&s.level),
-                text(if s.new { "new" } else { "" }),
-                text(&s.owner),
-                Value::Number(s.devices),
-                Value::Number(g.of.devices),
-                Value::Number(s.sessions),
-                Value::Number(g.of.sessions),
-                Value::Number(s.sent),
-                Value::Number(g.of.sent),
-                Value::Share(s.sent, g.of.sent),
-                Value::Number(s.received),
-                Value::Number(s.flows),
-                text(&s.clients.join(", ")),
-                Value::Time(s.first_seen.clone()),
-                Value::Time(s.last_seen.clone()),
-                text(&s.service.id),
-            ]
-        });
-    table(sheet, "Services", &heads, rows, formats)
-}
-
-fn departments(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("Department", 30.0),
-        ("Devices", 10.0),
-        ("Of devices", 10.0),
-        ("Bytes to forbidden", 16.0),
-        ("Bytes not yet reviewed", 16.0),
-        ("Bytes to allowed", 16.0),
-        ("Of bytes sent", 16.0),
-        ("Unapproved service most sent to", 30.0),
-        ("Bytes sent there", 16.0),
-    ];
-    let rows = report.departments.iter().map(|d| {
-        vec![
-            text(&d.name),
-            Value::Number(d.devices.count),
-            Value::Number(d.devices.of),
-            Value::Number(d.sent_forbidden.count),
-            Value::Number(d.sent_unreviewed.count),
-            Value::Number(d.sent_allowed.count),
-            Value::Number(d.sent_allowed.of),
-            text(&d.top_service),
-            Value::Number(d.top_sent.count),
-        ]
-    });
-    table(sheet, "Departments", &heads, rows, formats)
-}
-
-fn devices(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("Device", 30.0),
-        ("Department", 24.0),
-        ("Services", 10.0),
-        ("Unapproved", 11.0),
-        ("Sessions", 10.0),
-        ("Bytes sent to unapproved", 16.0),
-        ("Bytes sent", 14.0),
-        ("Of bytes sent", 16.0),
-        ("Bytes received", 14.0),
-    ];
-    let of = &report.devices.of;
-    let rows = report.devices.rows.iter().map(|d| {
-        vec![
-            text(&d.device),
-            text(&d.department),
-            Value::Number(d.services),
-            Value::Number(d.services_unapproved),
-            Value::Number(d.sessions),
-            Value::Number(d.sent_unapproved),
-            Value::Number(d.sent),
-            Value::Number(of.sent),
-            Value::Number(d.received),
-        ]
-    });
-    table(sheet, "Devices", &heads, rows, formats)
-}
-
-fn uses(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("Device", 30.0),
-        ("Department", 24.0),
-        ("Service", 28.0),
-        ("Status", 14.0),
-        ("Level", 9.0),
-        ("Clients", 18.0),
-        ("Days", 7.0),
-        ("Of days", 8.0),
-        ("Sessions", 10.0),
-        ("Bytes sent", 14.0),
-        ("Of bytes sent", 16.0),
-        ("Bytes received", 14.0),
-        ("Flows", 9.0),
-        ("First seen, UTC", 16.0),
-        ("Last seen, UTC", 16.0),
-    ];
-    let of = &report.uses.of;
-    let rows = report.uses.rows.iter().map(|u| {
-        vec![
-            text(&u.device),
-            text(&u.department),
-            text(&u.service_name),
-            text(&u.status),
-            text(&u.level),
-            text(&u.clients.join(", ")),
-            Value::Number(u.days),
-            Value::Number(of.days),
-            Value::Number(u.sessions),
-            Value::Number(u.sent),
-            Value::Number(of.sent),
-            Value::Number(u.received),
-            Value::Number(u.flows),
-            Value::Time(u.first_seen.clone()),
-            Value::Time(u.last_seen.clone()),
-        ]
-    });
-    table(sheet, "Devices by service", &heads, rows, formats)
-}
-
-fn unseen(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("What we cannot see", 46.0),
-        ("How many", 12.0),
-        ("Of", 12.0),
-        ("What those are", 34.0),
-        ("What it means", 90.0),
-    ];
-    let rows = report.unseen.iter().map(|u| {
-        let mut row = vec![text(&u.what)];
-        match &u.figure {
-            Some(f) => row.extend([Value::Number(f.count), Value::Number(f.of), text(&f.of_what)]),
-            None => row.extend([text("not countable"), text(""), text("")]),
-        }
-        row.push(text(&u.meaning));
-        row
-    });
-    table(sheet, "What we cannot see", &heads, rows, formats)
-}
-
-fn controls(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("Risk", 24.0),
-        ("Catalogue", 20.0),
-        ("Control", 16.0),
-        ("About", 36.0),
-        ("Relation", 11.0),
-        ("Why", 80.0),
-    ];
-    let rows =
-        report.risks.iter().flat_map(|r| r.controls.iter().map(move |c| (r, c))).map(|(r, c)| {
-            let name = report
-                .catalogues
-                .iter()
-                .find(|k| k.id == c.catalogue)
-                .map_or(&c.catalogue, |k| &k.name);
-            vec![
-                text(&r.id),
-                text(name),
-                text(&c.id),
-                text(&c.title),
-                text(c.relation.code()),
-                text(&c.why),
-            ]
-        });
-    table(sheet, "Controls", &heads, rows, formats)
-}
-
-fn inputs(sheet: &mut Worksheet, report: &Report, formats: &Formats) -> Result<(), XlsxError> {
-    let heads = [
-        ("Capture", 40.0),
-        ("Frames", 12.0),
-        ("Of frames", 12.0),
-        ("From, UTC", 16.0),
-        ("Until, UTC", 16.0),
-        ("Fault", 40.0),
-        ("Digest and size", 46.0),
-    ];
-    let rows = report.inputs.iter().map(|i| {
-        vec![
-            text(&i.name),
-            Value::Number(i.frames.count),
-            Value::Number(i.frames.of),
-            Value::Time(i.first_frame.clone()),
-            Value::Time(i.last_frame.clone()),
-            text(&i.fault),
-            text(&i.id),
-        ]
-    });
-    table(sheet, "Captures", &heads, rows, formats)
-}
-
-fn table(
-    sheet: &mut Worksheet,
-    name: &str,
-    heads: &[(&str, f64)],
-    rows: impl Iterator<Item = Vec<Value>>,
-    formats: &Formats,
-) -> Result<(), XlsxError> {
-    sheet.set_name(name)?;
-    let mut last = 0_u32;
-    for (column, (head, width)) in (0..).zip(heads) {
-        sheet.set_column_width(column, *width)?;
-        sheet.write_with_format(0, column, *head, &formats.head)?;
-        last = u32::from(column);
+fn table(sheet: &mut Worksheet, table: &Table, formats: &Formats) -> Result<(), XlsxError> {
+    sheet.set_name(table.name)?;
+    let mut last = 0_u16;
+    for (at, column) in (0_u16..).zip(table.columns) {
+        sheet.set_column_width(at, column.width)?;
+        sheet.write_with_format(0, at, column.head, &formats.head)?;
+        last = at;
     }
-    let mut count = 0_usize;
-    for (at, row) in (1_u32..).zip(rows) {
-        if count == ROWS_MAX {
-            sheet.write_string(at, 0, "more rows than a sheet holds: see the CSV or JSON form")?;
-            break;
-        }
-        for (column, value) in (0..).zip(&row) {
+    for (at, row) in (1_u32..).zip(table.rows.iter().take(ROWS_MAX)) {
+        for (column, value) in (0..).zip(row) {
             write(sheet, at, column, value, formats)?;
         }
-        count += 1;
     }
-    let rows = u32::try_from(count).unwrap_or(u32::MAX);
-    sheet.autofilter(0, 0, rows, u16::try_from(last).unwrap_or(u16::MAX))?;
+    let rows = u32::try_from(table.rows.len().min(ROWS_MAX)).unwrap_or(u32::MAX);
+    if table.rows.len() > ROWS_MAX {
+        let more = "more rows than a sheet holds: see the CSV or JSON form";
+        sheet.write_string(rows.saturating_add(1), 0, more)?;
+    }
+    sheet.autofilter(0, 0, rows, last)?;
     sheet.set_freeze_panes(1, 1)?;
     sheet.set_landscape();
     sheet.set_repeat_rows(0, 0)?;
@@ -477,14 +171,6 @@ fn write(
         },
     }
     Ok(())
-}
-
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
-}
-
-fn figure_of(figure: &Figure) -> [Value; 2] {
-    [Value::Number(figure.count), Value::Number(figure.of)]
 }
 
 /// A text without what a program would obey; line breaks of ours stay.

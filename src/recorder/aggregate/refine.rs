@@ -33,6 +33,9 @@ impl Growing {
         for (mut key, mut usage) in std::mem::take(&mut self.usage) {
             let (first, last) = usage.begun;
             let actor = judge.actor(&usage.row.actor, first, last);
+            if actor.who == Person::Excluded {
+                continue;
+            }
             if !Arc::ptr_eq(&actor, &usage.row.actor) {
                 usage.row.disposition = judge.ruling(&usage.hit, &actor, first).disposition;
                 key.1 = who(&actor);
@@ -44,6 +47,9 @@ impl Growing {
             for mut span in spans {
                 let (first, last) = span.begun;
                 let actor = judge.actor(&span.row.actor, first, last);
+                if actor.who == Person::Excluded {
+                    continue;
+                }
                 if !Arc::ptr_eq(&actor, &span.row.actor) {
                     span.row.disposition = judge.ruling(&span.hit, &actor, first).disposition;
                     span.row.actor = actor;
@@ -60,6 +66,9 @@ impl Growing {
         for ((_, service, day), mut totals) in std::mem::take(&mut self.findings) {
             let (first, last) = totals.begun;
             let actor = judge.actor(&totals.actor, first, last);
+            if actor.who == Person::Excluded {
+                continue;
+            }
             if !Arc::ptr_eq(&actor, &totals.actor) {
                 totals.ruling = judge.ruling(&totals.hit, &actor, first);
                 totals.actor = actor;
@@ -100,6 +109,9 @@ pub(super) fn hidden(rows: impl Iterator<Item = Hidden>, judge: &dyn Refine) -> 
     let mut merged: BTreeMap<(Who, Text), Hidden> = BTreeMap::new();
     for mut row in rows {
         let actor = judge.actor(&row.actor, row.first_seen, row.last_seen);
+        if actor.who == Person::Excluded {
+            continue;
+        }
         let named = actor.who == Person::Unknown;
         row.actor = if named {
             actor

@@ -36,6 +36,14 @@ const LEASE_HOLDS: u64 = 24 * 3_600 * Timestamp::SECOND;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(pub u32);
 
+impl DeviceId {
+    /// No device.
+    pub const NONE: DeviceId = DeviceId(u32::MAX);
+
+    /// Some device, which is not known any more.
+    pub const SOME: DeviceId = DeviceId(u32::MAX - 1);
+}
+
 /// A time in which an address belongs to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
@@ -49,11 +57,17 @@ pub struct Interval {
     pub input: u16,
     /// Best source so far.
     pub source: Source,
-    /// A weaker or equal source said otherwise meanwhile.
-    pub disputed: bool,
+    /// Who used it though it was another's by a better source. From then on, until it is granted
+    /// anew, nobody can say whose it is: [`DeviceId::NONE`] where all agree.
+    pub rival: DeviceId,
 }
 
 impl Interval {
+    /// `true` if somebody else used the address too.
+    pub fn disputed(&self) -> bool {
+        self.rival != DeviceId::NONE
+    }
+
     fn holds(&self, at: Timestamp) -> bool {
         self.from <= at && at < self.until
     }
@@ -158,20 +172,21 @@ impl Bindings {
         let Some(slot) = self.young.get_mut(&key) else { return false };
         let Some(last) = slot.all_mut().last_mut() else { return false };
         let valid = last.holds(sign.at);
-        if valid && last.device == sign.device {
+        let settled = last.disputed() && sign.is_grant();
+        if valid && last.device == sign.device && !settled {
             last.source = last.source.min(sign.source);
             last.until = last.until.max(sign.until());
             return false;
         }
+        let mut next = begun(sign, last.until.min(sign.at));
         if valid && last.source < sign.source {
-            last.disputed = true;
-            return false;
+            if last.disputed() {
+                return false;
+            }
+            next = Interval { from: sign.at, rival: sign.device, input: sign.input, ..*last };
         }
-        if last.until > sign.at {
-            last.until = sign.at;
-        }
-        let before = last.until;
-        if slot.push(begun(sign, before)) {
+        last.until = last.until.min(sign.at);
+        if slot.push(next) {
             self.dropped = self.dropped.saturating_add(1);
         }
         true
@@ -196,7 +211,6 @@ impl Bindings {
                 return;
             }
             if last.source < interval.source {
-                last.disputed = true;
                 interval.from = last.until;
             } else {
                 last.until = interval.from;
@@ -253,7 +267,7 @@ fn begun(sign: &Sign, before: Timestamp) -> Interval {
         device: sign.device,
         input: sign.input,
         source: sign.source,
-        disputed: false,
+        rival: DeviceId::NONE,
     }
 }
 
@@ -304,13 +318,30 @@ mod tests {
         let mut b = Bindings::default();
         b.sign(R, ip(9), &sign(1, Source::Dhcp, 1_000, 3_600));
         b.sign(R, ip(9), &sign(2, Source::Neighbor, 2_000, 0));
-        assert_eq!(who(&b, 2_500), Some(1), "ARP does not overrule a lease");
-        assert!(b.of(R, ip(9))[0].disputed, "and the dispute is known");
+        let at = |at| b.at(R, ip(9), s(at)).map(|i| (i.device.0, i.rival.0));
+        let none = DeviceId::NONE.0;
+        assert_eq!(at(1_999), Some((1, none)), "until then all agree");
+        assert_eq!(at(2_500), Some((1, 2)), "ARP does not overrule a lease, but it is disputed");
         b.sign(R, ip(9), &sign(2, Source::Neighbor, 4_700, 0));
         assert_eq!(who(&b, 4_800), Some(2), "once the lease is over it does");
         assert_eq!(who(&b, 4_599), Some(1));
         b.sign(R, ip(9), &sign(3, Source::Neighbor, 5_000, 0));
         assert_eq!((who(&b, 4_999), who(&b, 5_000)), (Some(2), Some(3)), "equals: the later");
+    }
+
+    #[test]
+    fn a_grant_settles_a_dispute() {
+        let mut b = Bindings::default();
+        b.sign(R, ip(9), &sign(1, Source::Dhcp, 1_000, 3_600));
+        for at in [2_000, 2_100] {
+            b.sign(R, ip(9), &sign(2, Source::Frame, at, 0));
+            b.sign(R, ip(9), &sign(1, Source::Neighbor, at + 10, 0));
+        }
+        assert_eq!(b.of(R, ip(9)).len(), 2, "neither grows with the quarrel");
+        b.sign(R, ip(9), &sign(1, Source::Dhcp, 3_000, 3_600));
+        let disputed = |at| b.at(R, ip(9), s(at)).map(Interval::disputed);
+        let found = [1_999, 2_000, 2_999, 3_000].map(disputed);
+        assert_eq!(found, [Some(false), Some(true), Some(true), Some(false)]);
     }
 
     #[test]
@@ -322,7 +353,7 @@ mod tests {
             device: DeviceId(device),
             input: 0,
             source,
-            disputed: false,
+            rival: DeviceId::NONE,
         };
         for i in [
             interval(1, 1_000, 2_000, Source::Dhcp),

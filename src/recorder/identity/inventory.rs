@@ -38,6 +38,19 @@ pub struct Managed {
     pub name: Option<Text>,
     /// Login of its primary user.
     pub user: Option<Text>,
+    /// Department that its line names.
+    pub department: Option<Text>,
+}
+
+/// By what a device is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// Its link address.
+    Mac(MacAddr),
+    /// Its name, plain.
+    Name(Text),
+    /// The address that was assigned to it.
+    Address(IpAddr),
 }
 
 /// Devices and people.
@@ -182,6 +195,15 @@ impl Inventory {
         all
     }
 
+    /// Every key by which a device is known, with the device's number; a key that several have is
+    /// nobody's.
+    pub fn keys(&self) -> Vec<(Key, u32)> {
+        let macs = self.by_mac.iter().map(|(mac, n)| (Key::Mac(*mac), *n));
+        let names = self.by_name.iter().map(|(name, n)| (Key::Name(name.clone()), *n));
+        let addresses = self.by_address.iter().map(|(addr, n)| (Key::Address(*addr), *n));
+        macs.chain(names).chain(addresses).filter_map(|(key, n)| Some((key, n?))).collect()
+    }
+
     /// How many devices and people there are.
     pub fn counts(&self) -> (usize, usize) {
         (self.devices.len(), self.people.len())
@@ -317,7 +339,8 @@ impl Inventory {
         if let Some(name) = &name {
             add(&mut self.by_name, name.clone(), place, &self.devices, user.as_ref());
         }
-        self.devices.push(Managed { name, user });
+        let department = Some(line.department.trim()).filter(|d| !d.is_empty()).map(Text::from);
+        self.devices.push(Managed { name, user, department });
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::inventory::{Inventory, plain_name};
+use super::departments::{Departments, Place};
+use super::inventory::{Inventory, Managed, plain_name};
 use super::subject::{Mode, Veil};
 use crate::recorder::store::rows::{InputRows, Text};
 use crate::types::{MacAddr, Timestamp};
@@ -27,10 +28,12 @@ pub struct Settings {
     pub trusted_proxies: Vec<(IpAddr, u8)>,
     /// Networks in which every address stands for many people.
     pub shared: Vec<(IpAddr, u8)>,
+    /// Groups whose members' doings are not recorded, in lower case.
+    pub exclude_groups: Vec<Text>,
 }
 
 /// What a file of leases or logons says, by its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     /// When.
     pub at: Timestamp,
@@ -41,7 +44,7 @@ pub struct Event {
 }
 
 /// Something that happened at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// It was leased.
     Lease {
@@ -77,6 +80,8 @@ pub struct Known {
     pub veil: Veil,
     /// Devices and people.
     pub inventory: Inventory,
+    /// Departments by network and device.
+    pub departments: Departments,
     /// Leases and logons, by time.
     pub events: Vec<Event>,
 }
@@ -85,6 +90,25 @@ impl Known {
     /// Groups of a person.
     pub fn groups(&self, user: &str) -> &[Text] {
         self.inventory.person(user).map_or(&[], |p| &p.groups)
+    }
+
+    /// Department of a device: as the configuration has it, else as its managers do.
+    pub fn department(
+        &self,
+        addr: IpAddr,
+        mac: Option<MacAddr>,
+        host: Option<&str>,
+        managed: Option<&Managed>,
+    ) -> Option<Text> {
+        let by_place = self.departments.name(Place { addr, mac, host });
+        by_place.or_else(|| managed.and_then(|m| m.department.as_ref())).cloned()
+    }
+
+    /// `true` if nothing of what this person does may be recorded.
+    pub fn excludes(&self, user: &str) -> bool {
+        let excluded = &self.settings.exclude_groups;
+        let is = |group: &Text| excluded.iter().any(|e| e.eq_ignore_ascii_case(group));
+        !excluded.is_empty() && self.groups(user).iter().any(is)
     }
 
     /// Takes names out of rows that go to a store which must have none; `said` are the names that

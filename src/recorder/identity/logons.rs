@@ -111,6 +111,21 @@ pub fn read(file: &str, text: &str) -> (Vec<Event>, Vec<Problem>) {
     (events, problems)
 }
 
+/// Reads one message that came at `now`: the event, or nothing for one that says nothing of
+/// people. A time that it does not give, or that lies ahead, is that of its coming.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn heard(message: &str, now: Timestamp) -> Result<Option<Event>, &'static str> {
+    let mut fields = Fields::read(message);
+    if fields.first(&TIMES).and_then(parse_time).is_none() {
+        fields.0.retain(|(key, _)| !TIMES.contains(&key.as_str()));
+        fields.put("timestamp", &format!("{}.{:09}", now.seconds(), now.0 % Timestamp::SECOND));
+    }
+    let event = fields.event()?;
+    Ok(event.map(|event| Event { at: event.at.min(now), ..event }))
+}
+
 /// Fields of one line, with keys in lower-case letters and digits.
 #[derive(Default)]
 struct Fields(Vec<(String, String)>);
@@ -375,6 +390,26 @@ mod tests {
                     \tFramed-IP-Address = 192.0.2.7\n";
         let expected = ["1763546400 192.0.2.7 on anna 1763546460", "1763546430 192.0.2.7 off anna"];
         assert_eq!(lines(text), (expected.map(str::to_owned).to_vec(), vec![]));
+    }
+
+    #[test]
+    fn what_is_received_has_a_time() {
+        let now = Timestamp(1_763_546_400 * Timestamp::SECOND);
+        let at = |message: &str| heard(message, now).map(|e| e.map(|e| e.at.seconds()));
+        let table = [
+            ("its own", "ts=1763546000 user=anna ip=192.0.2.7", Ok(Some(1_763_546_000))),
+            (
+                "of RFC 3164",
+                "<38>Nov 19 10:00:00 dc1 user=anna ip=192.0.2.7",
+                Ok(Some(now.seconds())),
+            ),
+            ("ahead of us", "ts=1763550000 user=anna ip=192.0.2.7", Ok(Some(now.seconds()))),
+            ("unreadable", "time=noon user=anna ip=192.0.2.7", Ok(Some(now.seconds()))),
+            ("nobody", "<38>Nov 19 10:00:00 dc1 restarted", Err("no address")),
+        ];
+        for (name, message, expected) in table {
+            assert_eq!(at(message), expected, "{name}");
+        }
     }
 
     #[test]

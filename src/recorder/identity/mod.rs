@@ -10,6 +10,7 @@
 //! source: the order of the variants of [`Source`]. What loses is shown by `whois`.
 
 pub mod bindings;
+pub mod departments;
 pub mod devices;
 pub mod directory;
 pub mod inventory;
@@ -20,6 +21,7 @@ pub mod people;
 pub mod shared;
 pub mod subject;
 mod tracker;
+pub mod vendor;
 pub mod whois;
 
 pub use directory::Directory;
@@ -238,6 +240,8 @@ pub enum Person {
     One(Arc<Claim>),
     /// More than one: nobody is named.
     Many(Many),
+    /// Somebody of a group that is left out: what such people do is not recorded.
+    Excluded,
 }
 
 impl Person {
@@ -245,7 +249,7 @@ impl Person {
     pub fn one(&self) -> Option<&Claim> {
         match self {
             Person::One(claim) => Some(claim),
-            Person::Unknown | Person::Many(_) => None,
+            Person::Unknown | Person::Many(_) | Person::Excluded => None,
         }
     }
 }

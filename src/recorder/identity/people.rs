@@ -146,6 +146,15 @@ impl People {
         }
     }
 
+    /// Puts back who was at an address before a sign that turned out to be none.
+    pub fn restore(&mut self, realm: Realm, addr: IpAddr, before: Vec<Stay>) {
+        if before.is_empty() {
+            self.stays.remove(&(realm, addr));
+        } else {
+            self.stays.insert((realm, addr), before);
+        }
+    }
+
     /// Everybody who was at an address, in the order of signs.
     pub fn of(&self, realm: Realm, addr: IpAddr) -> &[Stay] {
         self.stays.get(&(realm, addr)).map_or(&[], Vec::as_slice)

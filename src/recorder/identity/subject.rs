@@ -341,6 +341,8 @@ impl Veil {
                 .as_deref()
                 .map(|n| Text::from(self.pseudonym(Kind::Device, n))),
             who: self.person(&actor.who),
+            // A group, not a name; answers show small ones together.
+            department: actor.department.clone(),
         })
     }
 

@@ -40,6 +40,9 @@ const NAME_MAX: usize = 253;
 /// Requests of RADIUS in flight: 256 numbers of some hundred access servers.
 const ASKED_MAX: usize = 65_536;
 
+/// Logins whose answer is awaited: what a large network tries within seconds.
+const TRIED_MAX: usize = 65_536;
+
 /// Time in which a request is answered, with all its retries (RFC 5080 §2.2.1 waits that long).
 const ASKED_HOLDS: u64 = 60 * Timestamp::SECOND;
 
@@ -60,6 +63,8 @@ pub struct Resolved {
     pub host_name: Option<Text>,
     /// Who is at it.
     pub person: Person,
+    /// Department of the device.
+    pub department: Option<Text>,
 }
 
 /// Something that was known before.
@@ -67,6 +72,15 @@ enum Past<'a> {
     Binding(&'a BindingRow),
     Stay(&'a StayRow),
     Event(&'a Event),
+}
+
+/// A login that was tried, and who was there before.
+#[derive(Debug)]
+struct Tried {
+    realm: Realm,
+    addr: IpAddr,
+    at: Timestamp,
+    before: Vec<Stay>,
 }
 
 /// Everything known of one world.
@@ -81,6 +95,8 @@ pub struct Tracker {
     happened: usize,
     /// Who asked to be let in: by access server, RADIUS server and number.
     asked: HashMap<(IpAddr, IpAddr, u8), (Text, MacAddr, Timestamp), RandomState>,
+    /// Logins that may yet be refused, by flow.
+    tried: HashMap<u64, Tried, RandomState>,
     directory: Option<Arc<Directory>>,
     /// Live: digests of the rows that were given out last.
     given: HashSet<u64, RandomState>,
@@ -177,12 +193,23 @@ impl Tracker {
     }
 
     /// Other files say from now on what is known beside the wire. What was read of the earlier
-    /// ones has happened; files grow at their end.
+    /// ones has happened; what is new of that time happens now, late.
     pub fn know(&mut self, known: Arc<Known>) {
         let last = self.happened.checked_sub(1).and_then(|n| self.known.events.get(n));
         let last = last.map(|e| e.at);
         self.happened = known.events.partition_point(|e| Some(e.at) <= last);
+        let before: HashSet<&Event, RandomState> = self.known.events.iter().collect();
+        let past = known.events.iter().take(self.happened);
+        let late: Vec<Event> = past.filter(|e| !before.contains(e)).cloned().collect();
         self.known = known;
+        for event in &late {
+            self.happen(event, 0);
+        }
+    }
+
+    /// Somebody tells of something that happened.
+    pub fn hear(&mut self, event: &Event) {
+        self.happen(event, 0);
     }
 
     /// What is known beside the wire.
@@ -331,6 +358,20 @@ impl Tracker {
         }
     }
 
+    /// Whoever has `addr` announces what it is.
+    pub fn announces(
+        &mut self,
+        realm: Realm,
+        addr: IpAddr,
+        what: &Text,
+        at: Timestamp,
+        input: u16,
+    ) {
+        if let Some(device) = self.binding(realm, addr, at).map(|i| i.device) {
+            self.devices.runs(device, what, Source::Announced, at, input);
+        }
+    }
+
     /// A program at `addr` says what it runs on.
     pub fn agent(&mut self, realm: Realm, addr: IpAddr, agent: &str, at: Timestamp, input: u16) {
         let Some((system, bit)) = shared::system_of(agent) else { return };
@@ -343,6 +384,42 @@ impl Tracker {
     /// Clients ask `addr` to fetch for them.
     pub fn proxy(&mut self, realm: Realm, addr: IpAddr) {
         self.shared.proxy(realm, addr);
+    }
+
+    /// An account was seen in `flow`, of its client. Where the server's answer can be read, a
+    /// login that it refuses has not happened ([`Self::answered`]).
+    pub fn login(
+        &mut self,
+        flow: &FlowRef,
+        source: Source,
+        account: &str,
+        at: Timestamp,
+        input: u16,
+    ) {
+        let (realm, addr) = (flow.realm, flow.client.addr);
+        let waits =
+            matches!(source, Source::KerberosRequest | Source::Ntlm | Source::Ldap | Source::Basic);
+        // A question that is asked again is still the same one.
+        let same = |t: &Tried| at.since(t.at) < ASKED_HOLDS;
+        if !waits {
+            self.tried.remove(&flow.id);
+        } else if self.known.settings.users && !self.tried.get(&flow.id).is_some_and(same) {
+            if self.tried.len() >= TRIED_MAX {
+                self.tried.clear();
+            }
+            let before = self.people.of(realm, addr).to_vec();
+            self.tried.insert(flow.id, Tried { realm, addr, at, before });
+        }
+        self.account(realm, addr, source, account, at, input);
+    }
+
+    /// The server of `flow` let somebody in, or did not: then whoever was there before still is.
+    pub fn answered(&mut self, flow: &FlowRef, granted: bool, at: Timestamp) {
+        let Some(tried) = self.tried.remove(&flow.id) else { return };
+        if !granted && at.since(tried.at) < ASKED_HOLDS {
+            self.people.restore(tried.realm, tried.addr, tried.before);
+            self.publish(tried.realm, tried.addr, at);
+        }
     }
 
     /// An account was seen on the wire, of the client at `addr`.
@@ -464,8 +541,8 @@ impl Tracker {
 
     /// Who has `addr` at that time, as far as is known by now.
     pub fn actor(&self, realm: Realm, addr: IpAddr, at: Timestamp) -> Arc<Actor> {
-        let Resolved { mac, host_name, person } = self.resolve(realm, addr, at);
-        Arc::new(Actor { realm, addr, mac, host_name, who: person })
+        let Resolved { mac, host_name, person, department } = self.resolve(realm, addr, at);
+        Arc::new(Actor { realm, addr, mac, host_name, who: person, department })
     }
 
     /// Who it was, now that everything is known, in flows that began from `first` to `last` and
@@ -479,6 +556,8 @@ impl Tracker {
         let mac = if forgotten { mac.or(actor.mac) } else { mac };
         let person = match (a.person, b.person) {
             (a, b) if a == b => a,
+            // Whoever is left out is so in all of it: a part is not told apart.
+            (Person::Excluded, _) | (_, Person::Excluded) => Person::Excluded,
             (many @ Person::Many(_), _) | (_, many @ Person::Many(_)) => many,
             _ => Person::Unknown,
         };
@@ -486,26 +565,48 @@ impl Tracker {
         if (mac, &host_name, &person) == (actor.mac, &actor.host_name, &actor.who) {
             return actor.clone();
         }
-        Arc::new(Actor { mac, host_name, who: person, ..Actor::clone(actor) })
+        // Another device than was thought: its department is that of the present.
+        let department =
+            if mac == actor.mac { actor.department.clone().or(a.department) } else { a.department };
+        Arc::new(Actor { mac, host_name, who: person, department, ..Actor::clone(actor) })
     }
 
     /// Who has `addr` at that time.
     pub fn resolve(&self, realm: Realm, addr: IpAddr, at: Timestamp) -> Resolved {
-        let binding = self.binding(realm, addr, at);
+        let interval = self.bindings.at(realm, addr, at);
+        if interval.is_some_and(|i| self.disputed(i)) {
+            let department = self.known.department(addr, None, None, None);
+            return Resolved { person: self.crowd(realm, addr), department, ..Resolved::default() };
+        }
+        let binding = interval.filter(|i| !self.forwarded(i));
         let device = binding.and_then(|i| self.devices.get(i.device));
         let named = device.and_then(|d| d.name(at)).map(|n| n.name.clone());
         let managed = self.managed(device, named.as_ref(), addr);
         let host_name = named.or_else(|| device.and(managed).and_then(|m| m.name.clone()));
         let person = self.person(realm, addr, at, binding, device, managed);
-        Resolved { mac: device.map(|d| d.mac), host_name, person }
+        let mac = device.map(|d| d.mac);
+        let department = self.known.department(addr, mac, host_name.as_deref(), managed);
+        Resolved { mac, host_name, person, department }
     }
 
-    /// The interval that holds the address, unless it rests on frames that a router forwarded.
+    /// The interval that holds the address, unless it rests on frames that a router forwarded, or
+    /// somebody else uses the address too.
     fn binding(&self, realm: Realm, addr: IpAddr, at: Timestamp) -> Option<&Interval> {
         let interval = self.bindings.at(realm, addr, at)?;
-        let forwarded = interval.source == Source::Frame
-            && self.devices.get(interval.device).is_some_and(|d| d.routes);
-        (!forwarded).then_some(interval)
+        (!self.forwarded(interval) && !self.disputed(interval)).then_some(interval)
+    }
+
+    fn forwarded(&self, interval: &Interval) -> bool {
+        interval.source == Source::Frame && self.routes(interval.device)
+    }
+
+    fn routes(&self, device: DeviceId) -> bool {
+        self.devices.get(device).is_some_and(|d| d.routes)
+    }
+
+    /// `true` if another device used the address; a router that speaks for others does not count.
+    fn disputed(&self, interval: &Interval) -> bool {
+        interval.disputed() && !self.routes(interval.rival)
     }
 
     /// The device as its managers know it: by link address, else by its name, else by address.
@@ -542,7 +643,15 @@ impl Tracker {
         }
     }
 
+    /// Who has an address of which nobody knows whose it is.
+    fn crowd(&self, realm: Realm, addr: IpAddr) -> Person {
+        self.many(realm, addr, None).map_or(Person::Unknown, Person::Many)
+    }
+
     fn claim(&self, user: Subject, relation: Relation, source: Source) -> Person {
+        if self.known.excludes(user.name()) {
+            return Person::Excluded;
+        }
         let department =
             self.known.inventory.person(user.name()).and_then(|p| p.department.clone());
         Person::One(Arc::new(Claim { user, relation, source, department }))
@@ -634,7 +743,7 @@ impl Tracker {
             device,
             input: REMEMBERED,
             source: row.source,
-            disputed: row.disputed,
+            rival: if row.disputed { DeviceId::SOME } else { DeviceId::NONE },
         };
         self.bindings.recall(row.realm, row.addr, interval);
         self.devices.has(device, row.addr);
@@ -656,7 +765,7 @@ impl Tracker {
                     from: i.from,
                     until: i.until,
                     source: i.source,
-                    disputed: i.disputed,
+                    disputed: self.disputed(i),
                 });
                 if let Some(many) = self.many(realm, addr, Some(i)) {
                     let row = ManyRow { realm, addr, many };
@@ -683,7 +792,8 @@ impl Tracker {
             }
         }
         for (realm, addr, stays) in self.people.all() {
-            for stay in stays.iter().filter(|s| s.input != REMEMBERED) {
+            let kept = |s: &&Stay| s.input != REMEMBERED && !self.known.excludes(s.user.name());
+            for stay in stays.iter().filter(kept) {
                 rows.entry(stay.input).or_default().stays.push(StayRow {
                     realm,
                     addr,
@@ -779,6 +889,7 @@ mod tests {
                 if c.relation == Relation::Primary { "*" } else { "" }
             ),
             Person::Many(_) => "many".to_owned(),
+            Person::Excluded => "left out".to_owned(),
         };
         format!("{mac} {} {person}", r.host_name.as_deref().unwrap_or("?"))
     }
@@ -898,6 +1009,65 @@ mod tests {
         assert_eq!(who(&t, ip(8), 300), "? ? ben", "a VPN gives addresses to people");
         t.session(&flow, &session(SessionState::Granted, None, none), "", s(400), 0);
         assert_eq!(who(&t, ip(250), 400), "? ? ?", "the access server is nobody");
+    }
+
+    /// The flow of that number, from host 9 to some server.
+    fn flow(id: u64) -> FlowRef {
+        let end = |addr| crate::types::Endpoint { addr, port: 445 };
+        FlowRef { realm: R, protocol: 6, id, client: end(ip(9)), server: end(ip(251)) }
+    }
+
+    #[test]
+    fn whom_a_server_refuses_was_never_there() {
+        let mut t = tracker("name\n");
+        t.bind(R, ip(9), mac(1), Source::Dhcp, s(50), 10_000, 0);
+        t.login(&flow(1), Source::Ntlm, "anna", s(100), 0);
+        t.answered(&flow(1), true, s(101));
+        t.login(&flow(1), Source::Ntlm, "ben", s(200), 0);
+        assert_eq!(who(&t, ip(9), 200), "1 ? ben", "as far as is known by then");
+        t.answered(&flow(1), false, s(201));
+        assert_eq!(who(&t, ip(9), 210), "1 ? anna", "as if he had not tried");
+        t.answered(&flow(1), false, s(202));
+        assert_eq!(who(&t, ip(9), 210), "1 ? anna", "an answer to something else");
+        t.login(&flow(2), Source::KerberosRequest, "carla", s(300), 0);
+        t.login(&flow(2), Source::KerberosRequest, "carla", s(301), 0);
+        t.answered(&flow(2), false, s(302));
+        t.login(&flow(2), Source::KerberosRequest, "carla", s(303), 0);
+        t.login(&flow(2), Source::Kerberos, "carla", s(304), 0);
+        t.answered(&flow(2), false, s(305));
+        assert_eq!(who(&t, ip(9), 310), "1 ? carla", "what is granted stays granted");
+        t.login(&flow(3), Source::Ldap, "eva", s(400), 0);
+        t.answered(&flow(3), false, s(400 + 61));
+        let there = t.people.of(R, ip(9)).iter().any(|stay| stay.user == Subject::user("eva"));
+        assert!(there, "nobody answers after a minute");
+    }
+
+    #[test]
+    fn an_address_that_two_use_is_nobodys() {
+        let mut t = tracker(INVENTORY);
+        t.bind(R, ip(9), mac(1), Source::Dhcp, s(100), 10_000, 0);
+        t.account(R, ip(9), Source::Kerberos, "anna", s(150), 0);
+        t.bind(R, ip(9), mac(2), Source::Neighbor, s(200), 0, 0);
+        t.account(R, ip(9), Source::Kerberos, "ben", s(250), 0);
+        assert_eq!(who(&t, ip(9), 199), "1 pc-1 anna");
+        assert_eq!(who(&t, ip(9), 300), "? ? ?");
+        t.bind(R, ip(9), mac(2), Source::Dhcp, s(400), 10_000, 0);
+        assert_eq!(who(&t, ip(9), 400), "2 ? ?", "granted anew");
+        // A router answers ARP for those behind it.
+        t.bind(R, ip(8), mac(1), Source::Dhcp, s(500), 10_000, 0);
+        t.bind(R, ip(8), mac(7), Source::Neighbor, s(600), 0, 0);
+        assert_eq!(who(&t, ip(8), 650), "? ? ?");
+        for n in 20..26 {
+            t.frame(R, ip(n), mac(7), 64, s(700), 0);
+        }
+        assert_eq!(who(&t, ip(8), 650), "1 pc-1 anna*", "it was one");
+        let rows = t.rows().remove(&0).unwrap();
+        let mut again = tracker(INVENTORY);
+        again.remember(&rows, s(0));
+        for (addr, at, expected) in [(9, 199, "1 pc-1 anna"), (9, 300, "? ? ?"), (9, 400, "2 ? ?")]
+        {
+            assert_eq!(who(&again, ip(addr), at), expected, "{at} out of the store");
+        }
     }
 
     #[test]
@@ -1034,6 +1204,9 @@ mod tests {
             (who(&t, ip(9), 170).as_str(), who(&t, ip(9), 210).as_str()),
             ("? ? ?", "? ? ben")
         );
+        t.know(known(vec![on(100, "anna"), on(180, "carla"), on(200, "ben")]));
+        assert_eq!(who(&t, ip(9), 190), "? ? carla", "a line that came late");
+        assert_eq!(who(&t, ip(9), 210), "? ? ben", "changes nothing of what came later");
     }
 
     #[test]

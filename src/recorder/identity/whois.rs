@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::vendor::vendor;
 use super::{Known, Many, Person, Source, Tracker, Veil};
 use crate::recorder::identity::people::class;
 use crate::recorder::store::rows::Text;
@@ -68,6 +69,7 @@ pub fn whois(
         mac: resolved.mac,
         host_name: resolved.host_name.clone(),
         who: resolved.person,
+        department: resolved.department,
     });
     let mut chain = devices(addr, at, &actor, rows, veil);
     chain.extend(names(at, &actor, rows, veil));
@@ -97,8 +99,11 @@ fn devices(
     let of = rows.bindings.iter().filter(|b| b.addr == addr);
     let link = |b: &crate::recorder::store::rows::BindingRow| {
         let holds = b.from <= at && at < b.until;
+        // A pseudonym is a local address, and so has no maker.
+        let mac = veil.mac(b.mac);
+        let maker = vendor(mac).map_or(String::new(), |maker| format!(" ({maker})"));
         Link {
-            says: format!("{} has it", mac_text(veil.mac(b.mac))),
+            says: format!("{}{maker} has it", mac_text(mac)),
             source: b.source,
             from: b.from,
             until: b.until,
@@ -160,7 +165,8 @@ fn assigned(at: Timestamp, actor: &Actor, known: &Known, veil: &Veil) -> Option<
     let by_name = || name().map(|m| (m, "by its name"));
     let by_address = || inventory.by_address(actor.addr).map(|m| (m, "by its address"));
     let (managed, how) = by_mac.or_else(by_name).or_else(by_address)?;
-    let user = super::Subject::user(managed.user.clone()?);
+    let user = managed.user.clone().filter(|user| !known.excludes(user))?;
+    let user = super::Subject::user(user);
     let used = actor.who.one().is_some_and(|c| c.user == user && c.source == Source::Inventory);
     Some(Link {
         says: format!("the device, {how}, is assigned to {}", user.text(veil)),

@@ -21,12 +21,13 @@ pub struct Change {
     pub decided: Option<String>,
     /// Last day; without it the decision does not end.
     pub expires: Option<String>,
-    /// Whom it is for, by key of the rule: `networks`, `devices`, `users`, `groups`.
+    /// Whom it is for, by key of the rule: `networks`, `devices`, `users`, `groups`,
+    /// `departments`.
     pub scope: Vec<(&'static str, String)>,
 }
 
 /// Keys that limit whom a rule is for.
-const SCOPE: [&str; 4] = ["networks", "devices", "users", "groups"];
+const SCOPE: [&str; 5] = ["networks", "devices", "users", "groups", "departments"];
 
 /// The text with the change in it.
 ///

@@ -36,9 +36,22 @@ pub const NAMES_MAX: usize = 10_000;
 const TEXT_MAX: usize = 500;
 
 /// Keys of a rule.
-const KEYS: [&str; 14] = [
-    "name", "service", "vendor", "category", "tenant", "status", "owner", "reason", "decided",
-    "expires", "networks", "devices", "users", "groups",
+const KEYS: [&str; 15] = [
+    "name",
+    "service",
+    "vendor",
+    "category",
+    "tenant",
+    "status",
+    "owner",
+    "reason",
+    "decided",
+    "expires",
+    "networks",
+    "devices",
+    "users",
+    "groups",
+    "departments",
 ];
 
 /// Statuses as people write them.
@@ -408,10 +421,11 @@ impl<'c> PolicyBuilder<'c> {
             |texts: Vec<Spanned<&str>>| texts.iter().map(|t| Text::from(*t.get_ref())).collect();
         scope.users = plain(self.names(section, "users"));
         scope.groups = plain(self.names(section, "groups"));
+        scope.departments = plain(self.names(section, "departments"));
         if !scope.users.is_empty() || !scope.groups.is_empty() {
-            let message =
-                "no source of identity tells users or groups yet, so this rule matches nobody";
-            let hint = "scope it by `networks` or `devices` for now";
+            let message = "this rule is for people: it matches where the sensor knows who it was";
+            let hint = "name an inventory or logons in [identity], or scope it by `networks`, `devices` \
+                        or `departments`";
             self.problems.note(Some(section.head()), message.to_owned(), Some(hint.to_owned()));
         }
         scope

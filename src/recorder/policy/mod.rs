@@ -15,7 +15,7 @@ pub mod file;
 mod scope;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -228,6 +228,15 @@ impl Policy {
             }
         }
         spans
+    }
+
+    /// Services with a rule for single tenants.
+    pub fn tenanted(&self) -> BTreeSet<Text> {
+        let tenants = self.rules.iter().filter_map(|rule| match &rule.target {
+            Target::Tenant(service, _) => Some(service.clone()),
+            _ => None,
+        });
+        tenants.collect()
     }
 
     /// All rules, in the order of the files.

@@ -1,4 +1,4 @@
-//! Whom a rule is for: networks, devices, users, groups.
+//! Whom a rule is for: networks, devices, users, groups, departments.
 //!
 //! Of each list that is given one entry must fit, and of every list: a rule with `networks` and
 //! `devices` is for these devices while they are in these networks.
@@ -21,6 +21,8 @@ pub struct Scope {
     pub users: Vec<Text>,
     /// Groups, compared without regard to case.
     pub groups: Vec<Text>,
+    /// Departments, compared without regard to case.
+    pub departments: Vec<Text>,
 }
 
 /// A device as a rule names it.
@@ -43,6 +45,8 @@ pub enum Outside {
     Users,
     /// The person is in none of its groups, or not known.
     Groups,
+    /// The device and the person are of none of its departments, or of an unknown one.
+    Departments,
 }
 
 /// How narrow a scope is; the greater, the narrower.
@@ -50,7 +54,7 @@ pub enum Outside {
 pub struct Narrowness {
     /// It names devices or users.
     pub person: bool,
-    /// It names groups.
+    /// It names groups or departments.
     pub group: bool,
     /// Length of its longest network prefix that holds the address.
     pub network: Option<u8>,
@@ -66,11 +70,18 @@ impl Scope {
             return Some(Outside::Devices);
         }
         let among = |names: &[Text], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
-        if !self.users.is_empty() && !asked.user.is_some_and(|u| among(&self.users, u)) {
+        let recorded = || asked.actor.who.one().map(|claim| &**claim.user.name());
+        let user = asked.user.or_else(recorded);
+        if !self.users.is_empty() && !user.is_some_and(|u| among(&self.users, u)) {
             return Some(Outside::Users);
         }
         if !self.groups.is_empty() && !asked.groups.iter().any(|g| among(&self.groups, g)) {
             return Some(Outside::Groups);
+        }
+        let department = asked.actor.department();
+        if !self.departments.is_empty() && !department.is_some_and(|d| among(&self.departments, d))
+        {
+            return Some(Outside::Departments);
         }
         None
     }
@@ -79,7 +90,7 @@ impl Scope {
     pub fn narrowness(&self, asked: &Asked<'_>) -> Narrowness {
         Narrowness {
             person: !self.devices.is_empty() || !self.users.is_empty(),
-            group: !self.groups.is_empty(),
+            group: !self.groups.is_empty() || !self.departments.is_empty(),
             network: self.prefix(asked.actor.addr),
         }
     }
@@ -91,6 +102,7 @@ impl Scope {
             ("devices", self.devices.is_empty()),
             ("users", self.users.is_empty()),
             ("groups", self.groups.is_empty()),
+            ("departments", self.departments.is_empty()),
         ];
         kinds.into_iter().filter(|k| !k.1).map(|k| k.0).collect()
     }
@@ -117,6 +129,9 @@ impl Scope {
         for group in &self.groups {
             add(&format!("group {group}"));
         }
+        for department in &self.departments {
+            add(&format!("department {department}"));
+        }
         add("end of scope");
     }
 }
@@ -142,6 +157,7 @@ impl Outside {
             Outside::Devices => "the device is none of its devices",
             Outside::Users => "the user is none of its users",
             Outside::Groups => "the user is in none of its groups",
+            Outside::Departments => "the device and its user are of none of its departments",
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Stamp {
 /// Why a bundle is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// There is no signature beside it.
+    Unsigned,
     /// The key or the signature is none.
     Unreadable(&'static str),
     /// The signature is not of this content and key.
@@ -75,6 +77,9 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Refusal::Unsigned => {
+                f.write_str("it is not signed: the signature beside it (FILE.minisig) is missing")
+            }
             Refusal::Unreadable(what) => write!(f, "{what} is not one of minisign"),
             Refusal::Forged => f.write_str(
                 "the signature is not of this file and key: it was changed, or signed by another",
@@ -166,7 +171,9 @@ fn is_plain(name: &str) -> bool {
             && !p.starts_with('.')
             && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    name.ends_with(".toml") && name.split('/').count() <= 2 && name.split('/').all(part)
+    Path::new(name).extension().is_some_and(|e| e == "toml")
+        && name.split('/').count() <= 2
+        && name.split('/').all(part)
 }
 
 #[cfg(test)]

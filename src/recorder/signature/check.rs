@@ -15,7 +15,7 @@ use toml::Spanned;
 
 use super::catalog::{self, RawFile, RawHost, RawService};
 use super::source::{self, File};
-use super::{Catalogue, CatalogueError, Category, Clients, Kind, Network, Risk, Strength};
+use super::{Catalogue, CatalogueError, Category, Clients, Kind, Network, Risk, Status, Strength};
 
 /// Names that many share.
 pub(super) const SHARED_FILE: &str = "shared.toml";
@@ -127,6 +127,13 @@ struct Source {
     taken: String,
     #[serde(default)]
     starts: Vec<String>,
+    /// `false` if it says that a host is there, not whose it is.
+    #[serde(default = "yes")]
+    denotes: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -153,16 +160,23 @@ pub fn check(dir: Option<&Path>, stale: Option<(u32, Date)>) -> Result<Report, C
         files.into_iter().partition(|f| catalog::is_service_file(&f.name));
     let (catalogue, faults) = Catalogue::build_all(&services);
     report.faults.extend(faults.into_iter().map(told));
-    let others = match dir {
-        Some(dir) => [
+    // Where a file cannot be read, its services are missing everywhere else: one fault is told, and
+    // not all that follows from it.
+    let whole = services.iter().all(|f| f.parse::<RawFile>().is_ok());
+    if !whole {
+        report.faults.retain(|f| !matches!(f.rule, "must-match" | "must-miss"));
+    }
+    let (clients, network, risk) = match dir {
+        Some(dir) => (
             Clients::from_dir(dir).err(),
             Network::from_dir(dir).err(),
             Risk::from_dir(dir, &catalogue).err(),
-        ],
+        ),
         None => {
-            [Clients::embedded().err(), Network::embedded().err(), Risk::embedded(&catalogue).err()]
+            (Clients::embedded().err(), Network::embedded().err(), Risk::embedded(&catalogue).err())
         }
     };
+    let others = [clients, network, risk.filter(|_| whole)];
     report.faults.extend(others.into_iter().flatten().map(told));
 
     let own = |name: &str| rest.iter().find(|f| f.name == name);
@@ -187,6 +201,7 @@ pub fn check(dir: Option<&Path>, stale: Option<(u32, Date)>) -> Result<Report, C
         .flat_map(|(f, raw)| raw.service.into_iter().map(move |s| (f, s)))
         .collect();
     let wide = wide_patterns(&entries);
+    let vendors = vendors(&entries);
     for (file, service) in &entries {
         report.services += 1;
         report.patterns += service.host.len();
@@ -196,6 +211,7 @@ pub fn check(dir: Option<&Path>, stale: Option<(u32, Date)>) -> Result<Report, C
             reach(file, service, host, &catalogue, &mut report);
             overlap(file, service, host, &wide, &mut report);
         }
+        neighbours(file, service, &vendors, &mut report);
         if let Some((days, today)) = stale {
             staleness(file, service, days, today, &mut report);
         }
@@ -236,8 +252,21 @@ fn read<F: serde::de::DeserializeOwned, T>(
 
 /// Each line names a source whose terms allow it.
 fn provenance(file: &File, service: &RawService, sources: &[Source], report: &mut Report) {
-    if service.provenance.iter().all(|p| p.get_ref() == MEMORY) {
+    let denotes = |line: &str| {
+        line != MEMORY && sources.iter().find(|s| s.covers(line)).is_none_or(|s| s.denotes)
+    };
+    if !service.provenance.iter().any(|p| denotes(p.get_ref())) {
         report.memory_only += 1;
+        if service.status != Status::Unverified
+            || service.host.iter().any(|h| h.strength == Strength::Certain)
+        {
+            let id = service.id.get_ref();
+            let message =
+                format!("{id} stands on memory: its sources only say that its hosts exist");
+            let fix = "find a source that says whose they are, or set status = \"unverified\" and \
+                       strength = \"probable\"";
+            report.faults.push(at(file, service.id.span(), "memory", message, fix.to_owned()));
+        }
     }
     for line in &service.provenance {
         let text = line.get_ref();
@@ -375,6 +404,51 @@ fn overlap(
         let fix = "write the same vendor, or make the wider one `probable` or exact".to_owned();
         report.remarks.push(at(file, host.pattern.span(), "overlap", message, fix));
         return;
+    }
+}
+
+/// Vendors with the domains of their services: (domain, service).
+type Vendors<'e> = HashMap<&'e str, Vec<(&'e str, &'e str)>>;
+
+fn vendors<'e>(entries: &'e [(&File, RawService)]) -> Vendors<'e> {
+    let mut vendors = Vendors::new();
+    for (_, service) in entries {
+        let domains = vendors.entry(service.vendor.as_str()).or_default();
+        for host in &service.host {
+            domains.push((domain(host.pattern.get_ref()), service.id.get_ref().as_str()));
+        }
+    }
+    vendors
+}
+
+/// The domain that somebody registered, of a name or a pattern; one whose customers have names of
+/// their own below it counts as one.
+fn domain(name: &str) -> &str {
+    let fixed = name.rsplit_once('}').map_or(name, |(_, tail)| tail.trim_start_matches(['.', '-']));
+    let suffix = psl::suffix(fixed.as_bytes()).filter(|s| s.typ() == Some(psl::Type::Private));
+    let shared = suffix.and_then(|s| fixed.get(fixed.len().checked_sub(s.as_bytes().len())?..));
+    shared.or_else(|| psl::domain_str(fixed)).unwrap_or(fixed)
+}
+
+/// Where the vendor has other hosts, one of them is the example of what must be missed: that is
+/// what a wide pattern would take by mistake, not a name that somebody made up.
+fn neighbours(file: &File, service: &RawService, vendors: &Vendors<'_>, report: &mut Report) {
+    let id = service.id.get_ref().as_str();
+    let none = Vec::new();
+    let domains = vendors.get(service.vendor.as_str()).unwrap_or(&none);
+    let whole = |name: &str| {
+        service.host.iter().any(|h| h.kind == Kind::Suffix && h.pattern.get_ref() == name)
+    };
+    // Another service of the vendor, or a domain of which the service has a part only.
+    let others = domains.iter().any(|(name, of)| *of != id || !whole(name));
+    let named = service
+        .must_miss
+        .iter()
+        .any(|miss| domains.iter().any(|(name, _)| *name == domain(miss.get_ref())));
+    if others && !named && !service.host.is_empty() {
+        let message = format!("no must_miss of {id} is another host of its own vendor");
+        let fix = "add one: another service of the vendor, its sign-in, its manual".to_owned();
+        report.faults.push(at(file, service.id.span(), "neighbour", message, fix));
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is known of a service beyond its hosts, and a score that anybody can recompute.
 //!
 //! In: `risk/facts.toml` and `risk/weights.toml`. Out: [`Score`], line by line.
-//! Never: takes an unknown fact for a good one; gives a number where too little is known.
+//! Never: takes an unknown fact for a good one, or a remembered one for a known one; gives a number
+//! where too little is known.
 //! Limits: those of `source.rs`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -37,8 +38,35 @@ pub struct Fact {
     pub value: String,
     /// The public page, or document, that says it.
     pub source: String,
-    /// Day of entry.
+    /// Day on which that was so, as far as anybody looked.
     pub date: String,
+    /// Whether anybody looked.
+    #[serde(default)]
+    pub how: How,
+}
+
+/// How a fact came from its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// Somebody read it there.
+    #[default]
+    Read,
+    /// Somebody read that others quote it from there.
+    Quoted,
+    /// Nobody looked: it is what somebody remembers. It is shown, and counts as unknown.
+    Recalled,
+}
+
+impl How {
+    /// The word in signature files.
+    pub fn word(self) -> &'static str {
+        match self {
+            How::Read => "read",
+            How::Quoted => "quoted",
+            How::Recalled => "recalled",
+        }
+    }
 }
 
 /// What an attribute weighs.
@@ -82,9 +110,9 @@ pub struct ScoreLine {
     pub attribute: String,
     /// Its weight.
     pub weight: u32,
-    /// What is known.
+    /// What is known or remembered.
     pub fact: Option<Fact>,
-    /// Percent of the weight that the value takes.
+    /// Percent of the weight that the value takes; `None` if nobody looked.
     pub percent: Option<u32>,
     /// Why the attribute weighs anything.
     pub reason: String,
@@ -182,10 +210,11 @@ impl Risk {
         let facts = self.facts.get(service);
         let line = |weight: &Weight| {
             let fact = facts.and_then(|f| f.get(&weight.attribute)).cloned();
+            let looked = fact.as_ref().filter(|f| f.how != How::Recalled);
             ScoreLine {
                 attribute: weight.attribute.clone(),
                 weight: weight.weight,
-                percent: fact.as_ref().and_then(|f| weight.percent(&f.value)),
+                percent: looked.and_then(|f| weight.percent(&f.value)),
                 fact,
                 reason: weight.reason.clone(),
             }
@@ -292,7 +321,19 @@ mod tests {
     }
 
     fn fact(value: &str) -> Fact {
-        Fact { value: value.to_owned(), source: "s".to_owned(), date: "2026-11-23".to_owned() }
+        let (source, date) = ("s".to_owned(), "2026-11-23".to_owned());
+        Fact { value: value.to_owned(), source, date, how: How::Read }
+    }
+
+    #[test]
+    fn what_somebody_remembers_is_shown_and_does_not_count() {
+        let mut risk = risk();
+        risk.set("one", "a", Fact { how: How::Recalled, ..fact("yes") }).unwrap();
+        risk.set("one", "b", Fact { how: How::Quoted, ..fact("yes") }).unwrap();
+        let score = risk.score("one");
+        assert_eq!((score.points, score.known_percent), (None, 30));
+        assert_eq!(score.lines.first().and_then(|l| l.percent), None);
+        assert!(score.lines.first().is_some_and(|l| l.fact.is_some()));
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! in the day's digest.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
 use super::Error;
 use super::queries::{evidence_of, finding_at, read_input};
-use super::rows::{Candidate, Finding, InputRow, Text};
+use super::rows::{Actor, Candidate, Finding, InputRow, Text};
 use super::sql::Count;
 use super::write::Writer;
 use crate::recorder::alert::{self, Event, Memory, Rule, Rules};
@@ -29,6 +30,13 @@ const DAY: u64 = 86_400 * Timestamp::SECOND;
 /// Days before a finding's that make its baseline.
 const BASELINE_DAYS: u32 = 14;
 
+/// Days of use among them from which on there is a usual: two may be chance.
+const BASELINE_LEAST: u64 = 3;
+
+/// Alerts of a day that are kept for what is grave, so that news of the morning do not use up what
+/// a forbidden use of the afternoon needs; at most half of them.
+const GRAVE_KEPT: u64 = 2;
+
 /// A finding for which rules speak.
 struct Spoken {
     row: i64,
@@ -37,6 +45,13 @@ struct Spoken {
     memory: Memory,
     /// Told a short while ago: it is not told at once again.
     cooling: bool,
+}
+
+impl Spoken {
+    /// It is told at once, whatever else waits.
+    fn grave(&self) -> bool {
+        self.rules.iter().any(|r| r.grave())
+    }
 }
 
 impl Writer<'_> {
@@ -81,7 +96,10 @@ impl Writer<'_> {
     fn spoken(&self, rules: &Rules, changed: &[i64]) -> Result<Vec<Spoken>, Error> {
         let mut findings = Vec::with_capacity(changed.len());
         for &id in changed {
-            if let Some(finding) = finding_at(self.tx, id)? {
+            if let Some(mut finding) = finding_at(self.tx, id)? {
+                if !rules.sensitive.departments.is_empty() {
+                    finding.actor = self.with_department(&finding.actor, id)?;
+                }
                 findings.push((id, finding));
             }
         }
@@ -118,6 +136,14 @@ impl Writer<'_> {
         Ok(spoken)
     }
 
+    fn with_department(&self, actor: &Arc<Actor>, finding: i64) -> Result<Arc<Actor>, Error> {
+        let mut find = self.tx.prepare_cached(
+            "SELECT a.department FROM finding f JOIN actor a ON a.id = f.actor WHERE f.id = ?1",
+        )?;
+        let department = find.query_row([finding], |r| r.get(0))?;
+        Ok(Arc::new(Actor { department, ..Actor::clone(actor) }))
+    }
+
     /// One alert for the same service, verdict and day; the rest at the end of the day.
     fn paced(
         &mut self,
@@ -133,7 +159,7 @@ impl Writer<'_> {
         for one in spoken {
             let known =
                 grouped.decided && one.finding.day >= begin.saturating_add(grouped.inventory_days);
-            let grave = one.rules.iter().any(|r| matches!(r, Rule::Forbidden | Rule::Upload));
+            let grave = one.grave();
             let quiet = rules.quiet(&one.finding);
             if (known || grave) && !quiet && !one.cooling {
                 let f = &one.finding;
@@ -155,7 +181,9 @@ impl Writer<'_> {
         let mut alerts = 0;
         for (day, _, members) in order {
             // One is kept for the digest.
-            let room = self.told_on(day)?.saturating_add(1) < u64::from(grouped.daily_max);
+            let most = u64::from(grouped.daily_max);
+            let kept = if members.iter().any(Spoken::grave) { 0 } else { GRAVE_KEPT.min(most / 2) };
+            let room = self.told_on(day)?.saturating_add(1).saturating_add(kept) < most;
             let about = match members.first() {
                 Some(first) => self.about(first.row)?,
                 None => continue,
@@ -218,33 +246,45 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Tells what was held on every day before `day`.
+    /// Tells what was held on every day before `day`. A day that goes on after its digest may have
+    /// another one while there is room; what finds none waits for the next day's.
     pub(super) fn digests(&self, rules: &Rules, day: u32) -> Result<u64, Error> {
-        if rules.pace.grouped().is_none() {
-            return Ok(0);
-        }
+        let Some(grouped) = rules.pace.grouped() else { return Ok(0) };
+        let most = u64::from(grouped.daily_max);
+        let today = self.newest()?.day();
         let days: Vec<u32> = self
             .tx
             .prepare("SELECT DISTINCT day FROM held WHERE day < ?1 ORDER BY day")?
             .query_map([day], |r| r.get(0))?
             .collect::<Result<_, _>>()?;
-        for &day in &days {
-            let held = self.held(day)?;
-            self.tx.execute("DELETE FROM held WHERE day = ?1", [day])?;
+        let mut told = 0;
+        for day in days {
             let earlier = self.tx.query_row(
                 "SELECT count(*) FROM outbox WHERE event_id BETWEEN ?1 AND ?2",
                 // `.` follows `-`.
                 [format!("digest-{day}-"), format!("digest-{day}.")],
                 |r| r.get::<_, Count>(0),
             )?;
+            let over = day < today;
+            let kept = u64::from(!over);
+            if earlier.0 > 0 && self.told_on(day)?.saturating_add(kept) >= most {
+                if over {
+                    let sql = "UPDATE OR REPLACE held SET day = ?2 WHERE day = ?1";
+                    self.tx.execute(sql, [day, today])?;
+                }
+                continue;
+            }
+            let held = self.held(day)?;
+            self.tx.execute("DELETE FROM held WHERE day = ?1", [day])?;
             if held.is_empty() {
                 continue;
             }
             let digest = Digest::new(day, earlier.0.saturating_add(1), &held);
             let end = Timestamp(u64::from(day).saturating_add(1).saturating_mul(DAY) - 1);
             self.post(&digest.event_id, end, digest.severity, &digest)?;
+            told += 1;
         }
-        Ok(days.len() as u64)
+        Ok(told)
     }
 
     fn held(&self, day: u32) -> Result<Vec<Held>, Error> {
@@ -313,10 +353,13 @@ impl Writer<'_> {
 
     fn about(&self, finding: i64) -> Result<About, Error> {
         Ok(self.tx.query_row(
-            "SELECT f.service, a.device, f.day FROM finding f JOIN actor a ON a.id = f.actor
-             WHERE f.id = ?1",
+            "SELECT f.service, a.device, f.day, f.input FROM finding f
+             JOIN actor a ON a.id = f.actor WHERE f.id = ?1",
             [finding],
-            |r| Ok(About { service: r.get(0)?, device: r.get(1)?, day: r.get(2)? }),
+            |r| {
+                let (service, device, day) = (r.get(0)?, r.get(1)?, r.get(2)?);
+                Ok(About { service, device, day, input: r.get(3)? })
+            },
         )?)
     }
 
@@ -332,32 +375,55 @@ impl Writer<'_> {
     }
 
     fn memory(&self, rules: &Rules, about: &About) -> Result<Memory, Error> {
-        let sent = |from: u32, to: u32| -> Result<u64, Error> {
+        let sent = |from: u32, to: u32| -> Result<(u64, u64), Error> {
             let mut sent = self.tx.prepare_cached(
                 // From the device on: a service has many findings a day, a device few.
-                "SELECT coalesce(sum(r.bytes_up), 0) FROM actor a
+                "SELECT coalesce(sum(r.bytes_up), 0), count(DISTINCT f.day) FROM actor a
                  CROSS JOIN finding f ON f.actor = a.id AND f.service = ?1
                         AND f.day BETWEEN ?2 AND ?3
                  JOIN finding_revision r ON r.finding = f.id AND r.revision = f.revision
                  WHERE a.device = ?4 AND r.withdrawn = 0 AND r.level >= 2",
             )?;
             let values = params![about.service, from, to, about.device];
-            Ok(sent.query_row(values, |r| r.get::<_, Count>(0))?.0)
+            let read =
+                |r: &rusqlite::Row<'_>| Ok((r.get::<_, Count>(0)?.0, r.get::<_, Count>(1)?.0));
+            Ok(sent.query_row(values, read)?)
         };
-        let usual = match (rules.upload_baseline, about.day.checked_sub(BASELINE_DAYS)) {
+        let (before, days) = match (rules.upload_baseline, about.day.checked_sub(BASELINE_DAYS)) {
             (Some(_), Some(from)) => sent(from, about.day.saturating_sub(1))?,
-            _ => 0,
+            _ => (0, 0),
         };
+        let usual = if days < BASELINE_LEAST { None } else { before.checked_div(days) };
         Ok(Memory {
             service_known: self.told(about, Rule::FirstUse)?.is_some(),
             user_known: self.told(about, Rule::NewUser)?.is_some(),
-            sent_that_day: sent(about.day, about.day)?,
-            usual_a_day: usual / u64::from(BASELINE_DAYS),
+            sent_that_day: sent(about.day, about.day)?.0,
+            usual_a_day: usual.unwrap_or(0),
             upload_told: self.told(about, Rule::Upload)?.is_some(),
             baseline_told: self.told(about, Rule::Baseline)?.is_some(),
             off_hours_told: self.told(about, Rule::OffHours)?.is_some(),
             forbidden_told: self.told(about, Rule::Forbidden)?,
+            longest_upload: match rules.upload_session_bytes {
+                Some(_) => self.session_most(about)?,
+                None => 0,
+            },
+            session_told: self.told(about, Rule::Session)?.is_some(),
+            risk_told: self.told(about, Rule::Risk)?.is_some(),
+            sensitive_told: self.told(about, Rule::Sensitive)?.is_some(),
         })
+    }
+
+    /// Bytes that the device sent to the service in one session of the day.
+    fn session_most(&self, about: &About) -> Result<u64, Error> {
+        let mut most = self.tx.prepare_cached(
+            "SELECT coalesce(max(s.bytes_up), 0) FROM actor a
+             CROSS JOIN session s ON s.input = ?1 AND s.actor = a.id AND s.service = ?2
+             WHERE a.device = ?3 AND s.ended >= ?4 AND s.started < ?5",
+        )?;
+        let begin = u64::from(about.day).saturating_mul(DAY);
+        let (begin, end) = (Timestamp(begin), Timestamp(begin.saturating_add(DAY)));
+        let values = params![about.input, about.service, about.device, begin, end];
+        Ok(most.query_row(values, |r| r.get::<_, Count>(0))?.0)
     }
 
     fn remember(&self, about: &About, rule: Rule, time: Timestamp) -> Result<(), Error> {
@@ -392,6 +458,7 @@ struct About {
     service: i64,
     device: i64,
     day: u32,
+    input: i64,
 }
 
 impl About {
@@ -400,7 +467,12 @@ impl About {
         match rule {
             Rule::FirstUse => (0, 0),
             Rule::NewUser | Rule::Forbidden => (self.device, 0),
-            Rule::Upload | Rule::Baseline | Rule::OffHours => (self.device, self.day),
+            Rule::Upload
+            | Rule::Baseline
+            | Rule::OffHours
+            | Rule::Session
+            | Rule::Risk
+            | Rule::Sensitive => (self.device, self.day),
             Rule::Group => (0, self.day),
         }
     }

@@ -33,17 +33,18 @@ struct Row {
 
 impl Store {
     /// Names whom later evidence tells: a logon, a lease or an inventory that came after the
-    /// finding. Returns how many findings have a new revision. A store of pseudonyms cannot.
+    /// finding. Looks at what was used from `since` on, by the hour. Returns how many findings have a
+    /// new revision. A store of pseudonyms cannot.
     ///
     /// # Errors
     /// If the store cannot be written; then it holds what it held before.
-    pub fn reattribute(&mut self, known: &Arc<Known>) -> Result<u64, Error> {
+    pub fn reattribute(&mut self, known: &Arc<Known>, since: Timestamp) -> Result<u64, Error> {
         if super::identity::mode(&self.answers.conn)? == Mode::Pseudonymous {
             return Ok(0);
         }
         let mut tracker = Tracker::new(known.clone());
         tracker.remember(&self.answers.identity_all()?, Timestamp(u64::MAX));
-        let changes = changes(&self.answers.conn, &tracker)?;
+        let changes = changes(&self.answers.conn, &tracker, since)?;
         if changes.is_empty() {
             return Ok(0);
         }
@@ -77,16 +78,20 @@ impl Store {
 }
 
 /// Rows of usage of which more is known now.
-fn changes(conn: &Connection, tracker: &Tracker) -> Result<Vec<(Row, Person)>, Error> {
+fn changes(
+    conn: &Connection,
+    tracker: &Tracker,
+    since: Timestamp,
+) -> Result<Vec<(Row, Person)>, Error> {
     let sql = format!(
         "SELECT a.realm, a.addr, a.mac, a.host_name, {}, u.input, u.hour, u.actor, u.service,
                 min(u.first_seen), max(u.last_seen)
          FROM usage u JOIN actor a ON a.id = u.actor LEFT JOIN person p ON p.id = a.person
-         WHERE a.many = -1 GROUP BY u.input, u.hour, u.actor, u.service",
+         WHERE a.many = -1 AND u.hour >= ?1 GROUP BY u.input, u.hour, u.actor, u.service",
         who_columns("a")
     );
     let mut find = conn.prepare(&sql)?;
-    let mut rows = find.query([])?;
+    let mut rows = find.query([Count(since.seconds() / 3_600)])?;
     let mut changes = Vec::new();
     while let Some(r) = rows.next()? {
         let row = Row {

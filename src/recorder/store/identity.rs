@@ -45,7 +45,7 @@ impl FromSql for Source {
 /// Relation, source and reason as three columns.
 pub(super) fn columns_of(person: &Person) -> (i64, i64, i64) {
     match person {
-        Person::Unknown => (NONE, NONE, NONE),
+        Person::Unknown | Person::Excluded => (NONE, NONE, NONE),
         Person::One(c) => (c.relation.number().into(), c.source.number().into(), NONE),
         Person::Many(many) => (NONE, NONE, many.number().into()),
     }
@@ -573,7 +573,7 @@ impl Store {
             post_erasure(&tx, token, &gone)?;
         }
         tx.commit()?;
-        done.more = !retention::give_back(&self.answers.conn)?;
+        done.more = !retention::rebuild(&self.answers.conn)?;
         Ok(done)
     }
 }

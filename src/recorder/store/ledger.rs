@@ -16,16 +16,24 @@ use rusqlite::{OptionalExtension, params};
 use super::sql::{COUNT_MAX, Count};
 use super::write::Writer;
 use super::{Answers, Error, Store, file};
-use crate::recorder::ledger::{HostHash, KEY_BYTES, LedgerDay, LedgerKey, Sketch};
+use crate::recorder::ledger::{
+    HostHash, KEY_BYTES, LedgerDay, LedgerKey, ShortHash, Sketch, short,
+};
 
 /// Name of the key's file behind that of the store.
 const KEY_SUFFIX: &str = ".ledger-key";
+
+/// Where keys come from.
+const CHANCE: &str = "/dev/urandom";
 
 /// Readable by its owner alone.
 const MODE: u32 = 0o600;
 
 /// Row of `counter` for rows whose key is gone.
 const KEY_GONE: &str = "ledger_rows_without_key";
+
+/// First and last day (days since 1970-01-01) that the ledger has.
+pub type Days = (u32, u32);
 
 /// Something that the ledger is asked for.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +111,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The key under which devices at candidates are hashed: the ledger's, or where nothing stays,
+    /// one that nobody will know.
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn device_key(&mut self) -> Result<Option<LedgerKey>, Error> {
+        match &self.lock {
+            Some(_) => self.ledger_key(),
+            None => chance()
+                .map(|octets| Some(LedgerKey::new(octets)))
+                .map_err(|source| Error::File { path: PathBuf::from(CHANCE), source }),
+        }
+    }
+}
+
 impl Answers {
     /// The key of the ledger of the store at `path`; `None` if there is none.
     ///
@@ -128,9 +152,11 @@ impl Answers {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<(u32, u32)>), Error> {
+    pub fn hunt(&self, asks: &[Ask]) -> Result<(Vec<Hunted>, Option<Days>), Error> {
         let mut found: Vec<Hunting> = asks.iter().map(|_| Hunting::default()).collect();
-        let mut span: Option<(u32, u32)> = None;
+        let wanted = Wanted::of(asks);
+        let mut fitting = Vec::new();
+        let mut span: Option<Days> = None;
         let mut walk = self.conn.prepare(
             "SELECT day, host, above, bytes_up, bytes_down, flows, evidence, devices FROM ledger",
         )?;
@@ -149,8 +175,12 @@ impl Answers {
             span = Some(span.map_or((row.day, row.day), |(first, last)| {
                 (first.min(row.day), last.max(row.day))
             }));
-            for (ask, found) in asks.iter().zip(&mut found) {
-                if ask.fits(&row) {
+            fitting.clear();
+            wanted.by(&row, &mut fitting);
+            for &at in &fitting {
+                if let (Some(ask), Some(found)) = (asks.get(at), found.get_mut(at))
+                    && !ask.bars(&row)
+                {
                     found.add(&row);
                 }
             }
@@ -160,11 +190,42 @@ impl Answers {
 }
 
 impl Ask {
-    fn fits(&self, row: &LedgerDay) -> bool {
-        let wanted = self.names.contains(&row.host) || self.below.iter().any(|n| row.is_below(*n));
+    /// `true` for a row that the ask leaves to another.
+    fn bars(&self, row: &LedgerDay) -> bool {
+        self.but_names.contains(&row.host) || self.but_below.iter().any(|n| row.is_below(*n))
+    }
+}
+
+/// Which asks want a name, and what lies below it: a walk with thousands of asks, as of a whole
+/// catalogue, looks only at those that a row may be for.
+#[derive(Default)]
+struct Wanted {
+    names: HashMap<HostHash, Vec<usize>>,
+    below: HashMap<ShortHash, Vec<usize>>,
+}
+
+impl Wanted {
+    fn of(asks: &[Ask]) -> Self {
+        let mut wanted = Self::default();
+        for (at, ask) in asks.iter().enumerate() {
+            for name in &ask.names {
+                wanted.names.entry(*name).or_default().push(at);
+            }
+            for name in &ask.below {
+                wanted.below.entry(short(*name)).or_default().push(at);
+            }
+        }
         wanted
-            && !self.but_names.contains(&row.host)
-            && !self.but_below.iter().any(|n| row.is_below(*n))
+    }
+
+    /// The asks that want a row, each once.
+    fn by(&self, row: &LedgerDay, fitting: &mut Vec<usize>) {
+        fitting.extend(self.names.get(&row.host).into_iter().flatten());
+        for parent in row.parents() {
+            fitting.extend(self.below.get(&parent).into_iter().flatten());
+        }
+        fitting.sort_unstable();
+        fitting.dedup();
     }
 }
 
@@ -277,18 +338,24 @@ fn read_key(path: &Path) -> Result<Option<LedgerKey>, Error> {
 }
 
 /// Makes a key of the system's chance and keeps it where only its owner reads it.
-fn make_key(path: PathBuf) -> Result<LedgerKey, Error> {
+fn chance() -> std::io::Result<[u8; KEY_BYTES]> {
     let mut octets = [0; KEY_BYTES];
-    let made = File::open("/dev/urandom").and_then(|mut chance| chance.read_exact(&mut octets));
-    let kept = made.and_then(|()| {
+    File::open(CHANCE).and_then(|mut chance| chance.read_exact(&mut octets))?;
+    Ok(octets)
+}
+
+fn make_key(path: PathBuf) -> Result<LedgerKey, Error> {
+    let made = chance();
+    let kept = made.and_then(|octets| {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&path)?;
         file.set_permissions(Permissions::from_mode(MODE))?;
         file.write_all(&octets)?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(octets)
     });
     match kept {
-        Ok(()) => Ok(LedgerKey::new(octets)),
+        Ok(octets) => Ok(LedgerKey::new(octets)),
         Err(source) => Err(Error::File { path, source }),
     }
 }

@@ -32,7 +32,7 @@ pub use queries::{
     ServiceLine, Summary, Totals,
 };
 pub use retention::{Retained, Retention};
-pub use uses::{Known, Numbered, Presence, Use};
+pub use uses::{Known, Numbered, Presence, Seen, Use};
 
 use std::path::{Path, PathBuf};
 
@@ -103,6 +103,8 @@ pub struct Store {
     opened: Opened,
     /// The last write failed in a way after which the connection is not believed.
     suspect: bool,
+    /// Day of sensor time on which the file was last written anew.
+    rebuilt: Option<u64>,
 }
 
 impl Store {
@@ -124,7 +126,7 @@ impl Store {
         };
         let veil = veil_of(&conn, options.veil.as_ref())?;
         let answers = Answers { conn, veil };
-        Ok(Store { answers, lock: Some(lock), options, opened, suspect: false })
+        Ok(Store { answers, lock: Some(lock), options, opened, suspect: false, rebuilt: None })
     }
 
     /// A store for one run, gone when it is dropped; all else is as with a file.
@@ -139,7 +141,7 @@ impl Store {
         note_mode(&conn, &options)?;
         let (opened, veil) = (Opened::default(), veil_of(&conn, options.veil.as_ref())?);
         let answers = Answers { conn, veil };
-        Ok(Store { answers, lock: None, options, opened, suspect: false })
+        Ok(Store { answers, lock: None, options, opened, suspect: false, rebuilt: None })
     }
 
     /// What happened at opening.
@@ -199,6 +201,7 @@ impl Store {
             &self.options.retention,
             self.options.size_max_bytes,
             now,
+            &mut self.rebuilt,
         );
         self.judge(outcome)
     }

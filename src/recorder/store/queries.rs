@@ -14,6 +14,7 @@ use super::rows::{
 };
 use super::sql::{Addr, Count, Lines, Mac};
 use crate::recorder::identity::{Person, Veil};
+use crate::recorder::ledger::{DEVICE_BYTES, DEVICES_MAX};
 use crate::recorder::words::{ClientClass, Disposition, Level};
 use crate::types::{Endpoint, Realm, Timestamp};
 
@@ -408,6 +409,20 @@ impl Answers {
         })
     }
 
+    /// Names of captures, other than `but` and the input itself, whose time this one shares.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn inputs_beside(&self, input: &InputRow, but: &[Text]) -> Result<Vec<Text>, Error> {
+        let sql = "SELECT name FROM input
+             WHERE sensor IS NULL AND frames > 0 AND first_time < ?1 AND last_time > ?2
+                   AND key <> ?3 AND key NOT IN (SELECT value FROM json_each(?4))
+             ORDER BY first_time, name";
+        let but = Scope { inputs: Some(but.to_vec()), ..Scope::default() }.keys()?;
+        let values = params![input.last_time, input.first_time, input.key, but];
+        self.all(sql, values, |r| r.get(0))
+    }
+
     /// Hosts outside the catalogue that behave like AI services, by volume, the most first.
     ///
     /// # Errors
@@ -415,7 +430,8 @@ impl Answers {
     pub fn candidates(&self, scope: &Scope) -> Result<Vec<CandidateLine>, Error> {
         let sql = format!(
             "SELECT host, group_concat(grammars), min(evidence), max(actors), sum(bytes_up),
-                    sum(bytes_down), sum(flows), min(first_seen), max(last_seen)
+                    sum(bytes_down), sum(flows), min(first_seen), max(last_seen),
+                    group_concat(hex(devices), '')
              FROM candidate WHERE {OF_INPUTS} AND day BETWEEN :from AND :to
              GROUP BY host ORDER BY sum(bytes_up) + sum(bytes_down) DESC, host"
         );
@@ -425,7 +441,11 @@ impl Answers {
         self.all(&sql, values, |r| {
             let grammars: String = r.get(1)?;
             let grammars: BTreeSet<&str> = grammars.split(',').filter(|g| !g.is_empty()).collect();
-            let devices = r.get::<_, Count>(3)?.0;
+            // Of each input alone, and of all together as far as hashes of them are kept.
+            let hashes: String = r.get(9)?;
+            let together: BTreeSet<&[u8]> =
+                hashes.as_bytes().chunks_exact(2 * DEVICE_BYTES).collect();
+            let devices = r.get::<_, Count>(3)?.0.max(together.len().min(DEVICES_MAX) as u64);
             Ok(CandidateLine {
                 host: self.veil.host(&r.get(0)?, &names),
                 grammars: grammars.into_iter().map(Text::from).collect(),
@@ -953,6 +973,7 @@ pub(super) fn read_actor(r: &Row<'_>, at: usize) -> rusqlite::Result<Actor> {
         mac: r.get::<_, Mac>(at.saturating_add(2))?.0,
         host_name: r.get(at.saturating_add(3))?,
         who: Person::Unknown,
+        department: None,
     })
 }
 

@@ -1,7 +1,9 @@
 //! How long rows stay, and how large the store gets.
 //!
 //! What is forgotten is really gone: SQLite overwrites it (`secure_delete`), the freed pages are
-//! given back, and the WAL, which still holds the pages as they were, is emptied.
+//! given back, and the WAL, which still holds the pages as they were, is emptied. Where rows moved
+//! between pages while they lived, copies of them stay in the unused middle of pages, which
+//! SQLite does not overwrite: those go with a rebuild of the file, once a day at most.
 
 use rusqlite::{Connection, TransactionBehavior, named_params};
 
@@ -171,12 +173,14 @@ const INPUT: Table = Table {
                       UNION SELECT input FROM destination UNION SELECT input FROM ledger UNION SELECT input FROM hidden)",
 };
 
-/// Forgets by age, then by size. See [`super::Store::retain`].
+/// Forgets by age, then by size; `rebuilt` is the day on which the file was last written anew.
+/// See [`super::Store::retain`].
 pub fn retain(
     conn: &mut Connection,
     days: &Retention,
     size_max_bytes: u64,
     now: Timestamp,
+    rebuilt: &mut Option<u64>,
 ) -> Result<Retained, Error> {
     // Each pass is small and may be lost in a power cut: the next one does it again.
     conn.pragma_update(None, "synchronous", "NORMAL")?;
@@ -206,7 +210,10 @@ pub fn retain(
     }
     if done.aged > 0 {
         done.aged = done.aged.saturating_add(forget_leftovers(conn)?);
-        done.more |= !give_back(conn)?;
+        let today = now.0.checked_div(DAY);
+        let due = !done.more && *rebuilt != today;
+        done.more |= if due { !rebuild(conn)? } else { !give_back(conn)? };
+        *rebuilt = if due { today } else { *rebuilt };
     }
     squeeze(conn, size_max_bytes, &mut done)?;
     Ok(done)
@@ -299,6 +306,13 @@ fn forget_leftovers(conn: &mut Connection) -> Result<u64, Error> {
     tx.execute("DELETE FROM open_flow WHERE input NOT IN (SELECT id FROM input)", [])?;
     tx.commit()?;
     Ok(gone as u64)
+}
+
+/// Writes the file anew without anything but what lives, and empties the WAL; `false` if a reader
+/// still needs it. Takes as much room on the disk again while it runs.
+pub(super) fn rebuild(conn: &Connection) -> Result<bool, Error> {
+    conn.execute_batch("VACUUM")?;
+    give_back(conn)
 }
 
 /// Gives free pages back and empties the WAL; `false` if a reader still needs it.

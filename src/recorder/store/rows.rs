@@ -47,6 +47,9 @@ pub struct Actor {
     pub host_name: Option<Text>,
     /// Person at the device, or why none is named.
     pub who: Person,
+    /// Department of the device, as the configuration or the inventory has it: an attribute, which
+    /// queries other than [`crate::recorder::store::Answers::actors`] leave out.
+    pub department: Option<Text>,
 }
 
 /// An actor in words, for outside formats.
@@ -63,7 +66,7 @@ pub struct ActorText {
     /// What ties the person to the device: `logged on (kerberos)`, `primary user (inventory)`;
     /// or why nobody is named: `many: proxy`.
     pub user_basis: Option<String>,
-    /// Department of the person.
+    /// Department of the person, else of the device.
     pub department: Option<String>,
 }
 
@@ -183,7 +186,8 @@ pub struct Usage {
     pub service: Text,
     /// What the host is for.
     pub role: Role,
-    /// Host pattern of the catalogue that matched (never the name itself).
+    /// Host pattern of the catalogue that matched, never the name itself; with the tenant in it
+    /// where the policy tells tenants of the service apart.
     pub pattern: Text,
     /// Browser, program, server.
     pub client_class: ClientClass,
@@ -227,6 +231,8 @@ pub struct SessionSpan {
     pub level: Level,
     /// Worst verdict within.
     pub disposition: Disposition,
+    /// Payload bytes from the client; those of a flow count where its hour's first packet lies.
+    pub bytes_up: u64,
 }
 
 /// One device at one service on one day in one input: what a person is told.
@@ -342,8 +348,11 @@ pub struct Candidate {
     pub bytes_up: u64,
     /// Payload bytes to the clients.
     pub bytes_down: u64,
-    /// Distinct clients; over several inputs at least this many.
+    /// Distinct clients.
     pub actors: u64,
+    /// Keyed hashes of them ([`LedgerKey::devices`](crate::recorder::ledger::LedgerKey::devices)),
+    /// by which those of several inputs are united; none without a key.
+    pub devices: Vec<u8>,
     /// First packet.
     pub first_seen: Timestamp,
     /// Last packet.
@@ -490,10 +499,16 @@ pub struct InputRows {
 }
 
 impl Actor {
+    /// The department of the person, if one is known, else that of the device.
+    pub fn department(&self) -> Option<&Text> {
+        self.who.one().and_then(|c| c.department.as_ref()).or(self.department.as_ref())
+    }
+
     /// The one place where an actor becomes text; a privacy mode governs every exit from here.
     pub fn text(&self) -> ActorText {
         let (user, user_basis) = match &self.who {
             Person::Unknown => (None, None),
+            Person::Excluded => (None, Some("left out".to_owned())),
             Person::One(claim) => {
                 let basis = format!("{} ({})", claim.relation.code(), claim.source.code());
                 (Some(claim.user.name().to_string()), Some(basis))
@@ -506,7 +521,7 @@ impl Actor {
             host: self.host_name.as_deref().map(str::to_owned),
             user,
             user_basis,
-            department: self.who.one().and_then(|c| c.department.as_deref()).map(str::to_owned),
+            department: self.department().map(ToString::to_string),
         }
     }
 }

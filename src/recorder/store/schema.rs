@@ -21,6 +21,8 @@ pub const MIGRATIONS: &[&str] = &[
     include_str!("schema-3.sql"),
     include_str!("schema-4.sql"),
     include_str!("schema-identity.sql"),
+    include_str!("schema-departments.sql"),
+    include_str!("schema-candidates.sql"),
 ];
 
 /// Schema version that this program writes.

@@ -4,6 +4,7 @@
 //! none; who the actors are; evidence of a service. Nothing here writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rapidhash::fast::RandomState;
@@ -12,10 +13,11 @@ use rusqlite::named_params;
 use super::identity::{read_who, who_columns};
 use super::queries::{DAY, FINDING, HOUR, OF_INPUTS, evidence_of, read_actor, read_finding};
 use super::rows::{Actor, Finding, Text};
-use super::sql::Count;
+use super::sql::{Addr, Count, Mac};
 use super::{Answers, Error, Scope};
+use crate::recorder::identity::inventory::plain_name;
 use crate::recorder::words::{ClientClass, Disposition, Level, Role};
-use crate::types::Timestamp;
+use crate::types::{MacAddr, Timestamp};
 
 /// One row of usage.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,8 @@ pub struct Use {
     pub actor: i64,
     /// Number of the service.
     pub service: i64,
+    /// Number of the pattern.
+    pub pattern: i64,
     /// What the host is for.
     pub role: Role,
     /// Browser, program, server.
@@ -75,6 +79,15 @@ pub struct Known {
 /// Numbers to what they stand for.
 pub type Numbered<T> = HashMap<i64, T, RandomState>;
 
+/// Devices that were seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// By link address, with their names.
+    pub devices: BTreeMap<MacAddr, BTreeSet<Text>>,
+    /// Addresses that somebody had.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
 impl Answers {
     /// Gives every row of usage in a scope to `take`.
     ///
@@ -83,7 +96,7 @@ impl Answers {
     pub fn each_use(&self, scope: &Scope, mut take: impl FnMut(&Use)) -> Result<(), Error> {
         let sql = format!(
             "SELECT hour, actor, service, role, client_class, level, disposition, bytes_up,
-                    bytes_down, flows, first_seen, last_seen
+                    bytes_down, flows, first_seen, last_seen, pattern
              FROM usage WHERE {OF_INPUTS} AND hour BETWEEN :from AND :to"
         );
         let (from, to) = scope.span(HOUR);
@@ -95,6 +108,7 @@ impl Answers {
                 hour: r.get(0)?,
                 actor: r.get(1)?,
                 service: r.get(2)?,
+                pattern: r.get(12)?,
                 role: r.get(3)?,
                 client_class: r.get(4)?,
                 level: r.get(5)?,
@@ -147,12 +161,13 @@ impl Answers {
     /// If the store cannot be read.
     pub fn actors(&self) -> Result<Numbered<Known>, Error> {
         let sql = format!(
-            "SELECT a.id, a.device, a.realm, a.addr, a.mac, a.host_name, {}
+            "SELECT a.id, a.device, a.realm, a.addr, a.mac, a.host_name, {}, a.department
              FROM actor a LEFT JOIN person p ON p.id = a.person",
             who_columns("a")
         );
         let rows = self.all(&sql, [], |r| {
-            let actor = Arc::new(Actor { who: read_who(r, 6)?, ..read_actor(r, 2)? });
+            let (who, department) = (read_who(r, 6)?, r.get(11)?);
+            let actor = Arc::new(Actor { who, department, ..read_actor(r, 2)? });
             Ok((r.get(0)?, Known { device: r.get(1)?, actor: self.veil.actor(&actor) }))
         })?;
         Ok(rows.into_iter().collect())
@@ -165,6 +180,15 @@ impl Answers {
     pub fn services(&self) -> Result<Numbered<Text>, Error> {
         let sql = "SELECT id, word FROM word WHERE id IN
                        (SELECT service FROM usage UNION SELECT service FROM session)";
+        Ok(self.all(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?.into_iter().collect())
+    }
+
+    /// Every pattern that usage names, by number.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn patterns(&self) -> Result<Numbered<Text>, Error> {
+        let sql = "SELECT id, word FROM word WHERE id IN (SELECT pattern FROM usage)";
         Ok(self.all(sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?.into_iter().collect())
     }
 
@@ -194,6 +218,39 @@ impl Answers {
         let values =
             named_params! { ":name": name, ":inputs": scope.keys()?, ":from": from, ":to": to };
         Ok(self.conn.query_row(&sql, values, |r| r.get::<_, Count>(0))?.0)
+    }
+
+    /// Devices that were seen, whether they use AI or not.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn seen(&self, scope: &Scope) -> Result<Seen, Error> {
+        const WITHIN: &str =
+            "JOIN input i ON i.id = b.input WHERE i.last_time >= :from AND i.first_time <= :to";
+        let (from, to) = scope.span(1);
+        let times = named_params! { ":from": from, ":to": to };
+        let sql = format!("SELECT DISTINCT b.addr, b.mac FROM binding b {WITHIN}");
+        let bound: Vec<(Addr, Mac)> = self.all(&sql, times, |r| Ok((r.get(0)?, r.get(1)?)))?;
+        let sql = format!(
+            "SELECT DISTINCT b.mac, b.text FROM said b {WITHIN} AND b.is_name = 1
+             UNION SELECT mac, host_name FROM actor WHERE host_name IS NOT NULL"
+        );
+        let named: Vec<(Mac, Text)> = self.all(&sql, times, |r| Ok((r.get(0)?, r.get(1)?)))?;
+        let users: Vec<Addr> = self.all("SELECT DISTINCT addr FROM actor", [], |r| r.get(0))?;
+        let mut seen = Seen::default();
+        for (addr, mac) in bound {
+            seen.addresses.insert(addr.0);
+            if let Some(mac) = mac.0 {
+                seen.devices.entry(mac).or_default();
+            }
+        }
+        for (mac, name) in named {
+            if let Some(names) = mac.0.and_then(|mac| seen.devices.get_mut(&mac)) {
+                names.insert(plain_name(&name));
+            }
+        }
+        seen.addresses.extend(users.into_iter().map(|a| a.0));
+        Ok(seen)
     }
 
     /// How many findings of use of each service hold.

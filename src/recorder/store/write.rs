@@ -72,6 +72,7 @@ pub(super) struct Writer<'t> {
 type ActorKey = (u16, IpAddr, Option<MacAddr>, Person);
 
 struct KnownActor {
+    department: Option<Text>,
     id: i64,
     /// Latest name that a row of this transaction gave, and when.
     host_name: Option<(Timestamp, Text)>,
@@ -212,32 +213,46 @@ impl Writer<'_> {
         let mut near = self.tx.prepare_cached(
             "DELETE FROM session
              WHERE input = ?1 AND actor = ?2 AND service = ?3 AND started < ?4 AND ended > ?5
-             RETURNING started, ended, level, disposition",
+             RETURNING started, ended, level, disposition, bytes_up",
         )?;
         let (mut start, mut end) = (row.start, row.end.max(row.start));
         let (mut level, mut disposition) = (row.level, row.disposition);
+        let mut bytes_up = row.bytes_up;
         let mut touching = near.query(params![input, actor, service, reach_to, reach_from])?;
         while let Some(other) = touching.next()? {
             start = start.min(other.get(0)?);
             end = end.max(other.get(1)?);
             level = level.max(other.get(2)?);
             disposition = disposition.min(other.get(3)?);
+            bytes_up = bytes_up.saturating_add(other.get::<_, Count>(4)?.0);
         }
         let mut put = self.tx.prepare_cached(
-            "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO session VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT DO UPDATE SET
                  ended = max(ended, excluded.ended), level = max(level, excluded.level),
-                 disposition = min(disposition, excluded.disposition)",
+                 disposition = min(disposition, excluded.disposition),
+                 bytes_up = min(bytes_up + excluded.bytes_up, ?9)",
         )?;
-        put.execute(params![input, actor, service, start, end, level, disposition])?;
+        let (bytes_up, most) = (Count(bytes_up.min(COUNT_MAX)), Count(COUNT_MAX));
+        put.execute(params![
+            input,
+            actor,
+            service,
+            start,
+            end,
+            level,
+            disposition,
+            bytes_up,
+            most
+        ])?;
         Ok(())
     }
 
     fn candidate(&self, input: i64, row: &Candidate) -> Result<(), Error> {
         let mut put = self.tx.prepare_cached(
-            "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            "INSERT INTO candidate VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?13)
              ON CONFLICT DO UPDATE SET
-                 evidence = excluded.evidence,
+                 evidence = excluded.evidence, devices = excluded.devices,
                  flows = min(flows + excluded.flows, ?12),
                  bytes_up = min(bytes_up + excluded.bytes_up, ?12),
                  bytes_down = min(bytes_down + excluded.bytes_down, ?12),
@@ -258,6 +273,7 @@ impl Writer<'_> {
             row.first_seen,
             row.last_seen,
             Count(COUNT_MAX),
+            row.devices,
         ])?;
         Ok(())
     }
@@ -705,6 +721,9 @@ impl Writer<'_> {
         let named = actor.host_name.clone().map(|name| (at, name));
         if let Some(known) = self.actors.get_mut(&key) {
             known.host_name = known.host_name.take().max(named);
+            if actor.department.is_some() {
+                known.department.clone_from(&actor.department);
+            }
             return Ok(known.id);
         }
         let person = identity::person_id(self.tx, &actor.who)?;
@@ -719,7 +738,8 @@ impl Writer<'_> {
             Some(id) => id,
             None => self.new_actor(actor, person)?,
         };
-        self.actors.insert(key, KnownActor { id, host_name: named });
+        let department = actor.department.clone();
+        self.actors.insert(key, KnownActor { id, department, host_name: named });
         Ok(id)
     }
 
@@ -747,15 +767,20 @@ impl Writer<'_> {
         Ok(id)
     }
 
-    /// The name that was said last, by capture time, is the actor's, in whatever order inputs come.
+    /// The name that was said last, by capture time, is the actor's, in whatever order inputs come;
+    /// the department is that of the configuration which recorded it last.
     pub(super) fn host_names(&self) -> Result<(), Error> {
         let mut put = self.tx.prepare_cached(
             "UPDATE actor SET host_name = ?2, host_name_at = ?3
              WHERE id = ?1 AND (host_name_at, coalesce(host_name, '')) < (?3, ?2)",
         )?;
+        let mut place = self.tx.prepare_cached("UPDATE actor SET department = ?2 WHERE id = ?1")?;
         for known in self.actors.values() {
             if let Some((at, name)) = &known.host_name {
                 put.execute(params![known.id, name, at])?;
+            }
+            if known.department.is_some() {
+                place.execute(params![known.id, known.department])?;
             }
         }
         Ok(())
@@ -794,7 +819,11 @@ fn added(stored: &Finding, new: &Finding) -> Finding {
 fn same_but(a: &Finding, b: &Finding, volume_apart: bool) -> bool {
     let plain = |f: &Finding| {
         // Who it was stands in the persons; the actor's row is that of the first revision.
-        let actor = std::sync::Arc::new(Actor { who: Person::Unknown, ..Actor::clone(&f.actor) });
+        let actor = std::sync::Arc::new(Actor {
+            who: Person::Unknown,
+            department: None,
+            ..Actor::clone(&f.actor)
+        });
         let mut f =
             Finding { actor, revision: 0, evidence: Vec::new(), evidence_more: 0, ..f.clone() };
         if volume_apart {

@@ -16,6 +16,7 @@ pub mod confine;
 mod health;
 pub mod message;
 pub mod recorder;
+mod sources;
 mod totals;
 pub mod worker;
 

@@ -25,10 +25,12 @@ use super::health::Health;
 use super::message::{
     FromWatcher, OfRecorder, Pulse, RecorderSetup, ToRecorder, read, receive, send,
 };
+use super::sources::Sources;
 use super::totals::LiveTotals;
 use crate::answer::live::{Heartbeat, SCHEMA, Snapshot, fill};
 use crate::answer::{json, mirror, summary};
 use crate::config::{Config, Flag};
+use crate::courier::receivers::syslog;
 use crate::courier::settings::{SinkSettings, Target};
 use crate::courier::sinks::file::Lines;
 use crate::courier::{self, Sink};
@@ -36,7 +38,7 @@ use crate::observation::Batch;
 use crate::recorder::alert::rfc3339;
 use crate::recorder::desk::{Desk, Rulebook};
 use crate::recorder::identity::Directory;
-use crate::recorder::store::rows::{InputRow, InputRows, Text};
+use crate::recorder::store::rows::{IdentityRows, InputRow, InputRows, Text};
 use crate::recorder::store::{Outbox, OutboxRow, Scope, Store};
 use crate::types::Timestamp;
 use crate::watcher::capture::live::wall;
@@ -59,6 +61,15 @@ const COMMIT_ROLLUPS: u64 = 60 * Timestamp::SECOND;
 
 /// Forgetting what is old, so often.
 const RETAIN: u64 = 3_600 * Timestamp::SECOND;
+
+/// Findings of the last day are named anew by what has become known since, at most so often.
+const ATTRIBUTE: u64 = 10 * Timestamp::SECOND;
+
+/// The same where nothing was told late, but the wire itself said more.
+const ATTRIBUTE_LEISURELY: u64 = 60 * Timestamp::SECOND;
+
+/// How far back findings are named anew while the sensor runs: files of a night's export included.
+const ATTRIBUTE_BACK: u64 = 86_400 * Timestamp::SECOND;
 
 /// How long the recorder waits for messages before it looks at the time.
 const WAIT: Duration = Duration::from_millis(50);
@@ -107,6 +118,10 @@ struct Recorder {
     totals: LiveTotals,
     health: Health,
     couriers: Couriers,
+    sources: Sources,
+    /// Something was told that may name findings of before; the wire said something of the kind.
+    late: (bool, bool),
+    attributed: Timestamp,
     /// Where the store lies that is only there for the sinks.
     passing: Option<PathBuf>,
     pending: VecDeque<(InputRow, InputRows)>,
@@ -144,15 +159,19 @@ impl Recorder {
             eprintln!("shadowtap: the store of before lies at {}", aside.display());
         }
         let views = setup.socket.as_deref().map(listen).transpose()?;
+        let told = &config.identity.listen;
+        let receiver = (!told.endpoints.is_empty()).then(|| syslog::Receiver::bind(told));
+        let receiver = receiver.transpose().map_err(|why| anyhow::anyhow!("identity: {why}"))?;
         let writable = writable(&setup, &config);
         let folders: Vec<&Path> = writable.iter().map(PathBuf::as_path).collect();
         let network = config.sinks.iter().any(|s| !matches!(s.target, Target::File { .. }));
         for missing in confine::recorder(&folders, network)? {
             eprintln!("shadowtap: {missing}");
         }
+        let sources = Sources::start(&config, receiver)?;
         let couriers = Couriers::start(&setup, &config, file.as_deref(), views)?;
         let mut desk = Desk::new(rules.clone());
-        desk.keep_ledger(store.ledger_key()?);
+        desk.keys(store.ledger_key()?, store.device_key()?);
         desk.captures(setup.interfaces.iter().map(|n| Text::from(n.as_str())).collect());
         let directory = Arc::new(Directory::default());
         desk.directory(directory.clone());
@@ -176,6 +195,9 @@ impl Recorder {
             came: bounded(QUEUE_MAX),
             health,
             couriers,
+            sources,
+            late: (false, false),
+            attributed: epoch,
             passing,
             pending: VecDeque::new(),
             store_trouble: None,
@@ -326,6 +348,8 @@ impl Recorder {
             }
             Ok((config, rules)) => {
                 self.desk.judge_by(rules.clone());
+                self.sources.reload(&config);
+                self.late.0 = true;
                 (self.config, self.rules) = (config, rules);
                 self.health.every(self.config.sensor.check_s);
                 self.say("reloaded: policy, signatures and settings are in force");
@@ -366,6 +390,7 @@ impl Recorder {
             self.second = now;
             let _ = send(control, &OfRecorder::Alive, &[]);
             self.totals.second(now);
+            self.who(now);
             if self.setup.doctor_s == 0 {
                 self.check(now);
             }
@@ -377,6 +402,40 @@ impl Recorder {
         {
             self.beat = now;
             self.heartbeat(now);
+        }
+    }
+
+    /// Takes what has become known of who is who, and names findings by it.
+    fn who(&mut self, now: Timestamp) {
+        let news = self.sources.news(&self.config, now);
+        self.late.0 |= news.is_something();
+        for event in &news.events {
+            self.desk.hear(event);
+        }
+        if let Some(known) = news.known {
+            self.desk.know(known.clone());
+            self.rules.known = known;
+            self.say("identity: files have changed and were read anew");
+        }
+        for what in &news.told {
+            eprintln!("shadowtap: identity: {what}");
+        }
+        let since = now.since(self.attributed);
+        let due =
+            (self.late.0 && since >= ATTRIBUTE) || (self.late.1 && since >= ATTRIBUTE_LEISURELY);
+        if due && self.pending.is_empty() {
+            // What is known has to lie in the store first, who is who included.
+            self.rolled_up = Timestamp(0);
+            self.commit(now, false);
+            self.attribute(now);
+        }
+    }
+
+    fn attribute(&mut self, now: Timestamp) {
+        (self.late, self.attributed) = ((false, false), now);
+        let since = Timestamp(now.0.saturating_sub(ATTRIBUTE_BACK));
+        if let Err(error) = self.store.reattribute(&self.rules.known, since) {
+            self.trouble(&error.to_string());
         }
     }
 
@@ -431,6 +490,7 @@ impl Recorder {
                 self.pending.pop_front();
                 self.trouble("rows were given up: the store refused them for too long");
             }
+            self.late.1 |= rows.identity != IdentityRows::default();
             self.pending.push_back((self.input(input), rows));
         }
         while let Some((input, rows)) = self.pending.pop_front() {
@@ -527,6 +587,7 @@ impl Recorder {
         if !self.pending.is_empty() {
             self.commit(wall(), true);
         }
+        self.attribute(wall());
         if let Err(error) = self.store.flush_alerts() {
             self.trouble(&error.to_string());
         }

@@ -3,7 +3,9 @@
 //! In: the fragments of decoded blocks, one block after another.
 //! Out: a packet at the place of the frame that completes the datagram.
 //! Never: waits longer than [`REASSEMBLY_TIMEOUT_S`] of sensor time, or replaces octets that an
-//! earlier fragment said; the first copy wins, and a later one that differs is counted.
+//! earlier fragment said. Copies that differ are counted, and taken as Linux does: a fragment that
+//! lies within what is there is ignored, one that reaches beyond it spoils the datagram (RFC 8200
+//! §4.5, RFC 5722), so that no name is made of two halves.
 //! Limits: [`DATAGRAMS_MAX`], [`BYTES_MAX`], [`FRAGMENTS_PER_DATAGRAM_MAX`].
 //! Source: RFC 791 §3.2, RFC 815, RFC 8200 §4.5.
 //!
@@ -70,6 +72,8 @@ struct Datagram {
     /// Sorted, without overlap.
     pieces: Vec<Piece>,
     data: Vec<u8>,
+    /// Fragments contradict each other: no receiver takes this datagram.
+    spoilt: bool,
 }
 
 /// A range of the datagram and where its octets lie in `data`.
@@ -192,7 +196,7 @@ impl Stitcher {
             Added::Nothing => counters.oddity(Oddity::FragmentDuplicate),
             Added::Something if datagram.total == Some(datagram.covered) => {
                 counters.oddity(Oddity::Reassembled);
-                let datagram = self.remove(age)?;
+                let datagram = self.remove(age).filter(|d| !d.spoilt)?;
                 let end = datagram.decode(true, fragment.frame, decoded, decoder, counters);
                 return deliver(end, decoded, counters);
             }
@@ -228,7 +232,7 @@ impl Stitcher {
         decoder: &Decoder,
         counters: &mut DecodeCounters,
     ) {
-        let Some(datagram) = self.remove(age) else { return };
+        let Some(datagram) = self.remove(age).filter(|d| !d.spoilt) else { return };
         if datagram.pieces.first().is_some_and(|p| p.start == 0) {
             let end = datagram.decode(false, frame, decoded, decoder, counters);
             // A fragment inside an incomplete datagram cannot be placed any more.
@@ -240,7 +244,7 @@ impl Stitcher {
 impl Datagram {
     fn new(key: Key, one: Fragment, born: Timestamp) -> Self {
         let (pieces, data) = (Vec::new(), Vec::new());
-        Self { key, one, born, total: None, covered: 0, seen: 0, pieces, data }
+        Self { key, one, born, total: None, covered: 0, seen: 0, pieces, data, spoilt: false }
     }
 
     fn add(&mut self, fragment: &Fragment, data: &[u8], counters: &mut DecodeCounters) -> Added {
@@ -296,6 +300,7 @@ impl Datagram {
         }
         if conflict {
             counters.oddity(Oddity::FragmentConflict);
+            self.spoilt |= added == Added::Something;
         }
         added
     }

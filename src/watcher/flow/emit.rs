@@ -167,6 +167,7 @@ pub fn event(texts: &mut Texts, sender: Sender, metadata: &Metadata<'_>) -> Even
         Metadata::DnsResponse { question, rcode } => {
             Fact::DnsResponse { name: name(texts, question.name), rcode: *rcode }
         }
+        Metadata::Runs(what) => Fact::Runs(person(texts, what)),
         Metadata::LocalName(local) => Fact::LocalName {
             protocol: local.protocol,
             announced: local.announced,
@@ -245,6 +246,7 @@ pub fn event(texts: &mut Texts, sender: Sender, metadata: &Metadata<'_>) -> Even
             user: person(texts, user),
             domain: person(texts, domain),
         },
+        Metadata::LoginAnswer { granted } => Fact::LoginAnswer { granted: *granted },
         Metadata::Session(s) => Fact::Session(Session {
             id: s.id,
             state: s.state,

@@ -7,6 +7,7 @@
 mod cold;
 pub mod counters;
 mod emit;
+mod readers;
 mod shard;
 pub mod stream;
 pub mod table;

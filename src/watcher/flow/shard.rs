@@ -13,6 +13,7 @@ use rapidhash::fast::RandomState;
 use super::cold::{Cold, Slab, sets_up};
 use super::counters::FlowCounters;
 use super::emit::{self, Event, Naming, Sender};
+use super::readers::{Reader, Readers, SPARED_MAX};
 use super::table::{Entry, Hot, Key, Key4, Key6, NO_COLD, Table, flag};
 use super::texts::Texts;
 use super::work::{Outcome, Work};
@@ -144,6 +145,9 @@ struct Rest {
     neighbors: HashMap<(Realm, IpAddr), (MacAddr, u64), RandomState>,
     /// Flows with a name that grew since they told, with their hashes; each stands here once.
     grown: Vec<(FlowKey, u64)>,
+    /// Flows being read, oldest first, and how many there ever were.
+    readers: Readers,
+    readings: u32,
 }
 
 /// A packet with everything that goes with it. Its bytes are looked for only if somebody reads
@@ -222,6 +226,8 @@ impl Shard {
                 events: Vec::new(),
                 neighbors: HashMap::default(),
                 grown: Vec::new(),
+                readers: Readers::default(),
+                readings: 0,
             },
         }
     }
@@ -266,6 +272,48 @@ impl Shard {
         } else {
             self.rest.packet(&mut self.v4, arrival, out);
         }
+        if self.rest.stream_bytes > self.rest.limits.stream_bytes_max || self.rest.readers.is_long()
+        {
+            self.relieve(out);
+        }
+    }
+
+    /// Bytes of streams are at their cap: the oldest flows are not read any longer.
+    #[cold]
+    fn relieve(&mut self, out: &mut Outlet<'_>) {
+        if self.rest.readers.is_long() {
+            self.clean_readers();
+        }
+        let mut spares = SPARED_MAX;
+        while self.rest.stream_bytes > self.rest.limits.stream_bytes_max
+            && let Some(reader) = self.rest.readers.pop()
+        {
+            let gone = if reader.key.v6 {
+                self.rest.give_up(&mut self.v6, &reader, spares > 0, out)
+            } else {
+                self.rest.give_up(&mut self.v4, &reader, spares > 0, out)
+            };
+            if gone {
+                spares = SPARED_MAX;
+            } else {
+                spares = spares.saturating_sub(1);
+                self.rest.readers.push(reader);
+            }
+        }
+    }
+
+    /// Forgets readers that are through.
+    fn clean_readers(&mut self) {
+        let Self { v4, v6, rest } = self;
+        let Rest { readers, cold, .. } = rest;
+        readers.clean(|r| {
+            let record = match r.key.v6 {
+                true => v6.find(&Key6::pack(&r.key), r.hash).map(|i| v6.cold_at(i)),
+                false => v4.find(&Key4::pack(&r.key), r.hash).map(|i| v4.cold_at(i)),
+            };
+            let work = record.and_then(|c| cold.get(c)).and_then(|c| c.work.as_ref());
+            work.is_some_and(|w| w.reading == r.reading)
+        });
     }
 
     /// Tells who owns an address, unless it was told lately.
@@ -301,6 +349,7 @@ impl Shard {
         if over {
             self.rest.neighbors.clear();
             self.rest.grown.clear();
+            self.rest.readers.clear();
         }
         over
     }
@@ -464,11 +513,6 @@ impl Rest {
             outcome = Outcome::Done;
         }
         let memory = work.memory();
-        if outcome == Outcome::Going
-            && self.stream_bytes.saturating_add(memory) > self.limits.stream_bytes_max
-        {
-            outcome = Outcome::Cap("stream_bytes");
-        }
         if outcome == Outcome::Going {
             self.stream_bytes = self.stream_bytes.saturating_add(memory);
             cold.work = Some(work);
@@ -544,6 +588,29 @@ impl Rest {
         self.apply(&slot.key, hot, arrival.moment(), out);
     }
 
+    /// Reading this flow ends because the bytes of all are at their cap; `false` if it works and is
+    /// to be spared.
+    fn give_up<K: Key>(
+        &mut self,
+        table: &mut Table<K>,
+        reader: &Reader,
+        spare: bool,
+        out: &mut Outlet<'_>,
+    ) -> bool {
+        let Some(index) = table.find(&K::pack(&reader.key), reader.hash) else { return true };
+        let Some(slot) = table.slot(index) else { return true };
+        let work = self.cold.get(slot.hot.cold).and_then(|c| c.work.as_ref());
+        let Some(work) = work.filter(|w| w.reading == reader.reading) else { return true };
+        if spare && work.works() {
+            return false;
+        }
+        out.counters.ended(work, Outcome::Cap("stream_bytes"));
+        slot.hot.flags &= !flag::READING;
+        self.last_words(&slot.key, &mut slot.hot, out);
+        self.settle(&mut slot.hot, out);
+        true
+    }
+
     fn drop_work(&mut self, hot: &Hot) {
         if let Some(work) = self.cold.get(hot.cold).and_then(|c| c.work.take()) {
             self.stream_bytes = self.stream_bytes.saturating_sub(work.memory());
@@ -551,10 +618,11 @@ impl Rest {
         }
     }
 
-    /// Keeps the allocation of a finished reader for the next flow.
-    fn retire(&mut self, work: Box<Work>) {
+    /// Keeps the allocation of a finished reader for the next flow, but nothing that it held.
+    fn retire(&mut self, mut work: Box<Work>) {
         const SPARE: usize = 64;
         if self.works.len() < SPARE {
+            work.forget();
             self.works.push(work);
         }
     }
@@ -634,7 +702,7 @@ impl Rest {
                 Verdict::Nobody => None,
             },
             _ => parser::probe_datagram([packet.key.lo_port, packet.key.hi_port], payload)
-                .map(|protocol| (Some(protocol), Direction::Up)),
+                .map(|(protocol, speaker)| (Some(protocol), speaker)),
         };
         let Some((protocol, speaker)) = found else {
             hot.set_tunnel(tunnel_number(packet, payload));
@@ -664,15 +732,18 @@ impl Rest {
         }
         let mut work = self.works.pop().unwrap_or_else(|| Box::new(Work::new(None, 0)));
         *work = Work::new(protocol, port);
+        self.stream_bytes = self.stream_bytes.saturating_add(work.memory());
         if packet.key.protocol == TCP {
             let client_hi = usize::from(hot.has(flag::CLIENT_HI));
             let me = usize::from(packet.from_hi);
             if let Opening::Ahead(first) = opening {
                 work.begin(direction(hot, packet), first);
             }
-            // Where the other side stands, if anything was seen of it.
+            // Where the other side stands, if that is known: from its SYN or its payload. An
+            // acknowledgment alone may have overtaken what it stands behind.
             let other = me ^ 1;
-            if hot.flags & (flag::SEQ_KNOWN << other) != 0 {
+            let placed = !hot.has(flag::MIDSTREAM) || hot.has(flag::PAYLOAD << other);
+            if placed && hot.flags & (flag::SEQ_KNOWN << other) != 0 {
                 let direction = if other == client_hi { Direction::Up } else { Direction::Down };
                 work.begin(direction, hot.next_seq.get(other).copied().unwrap_or(0));
             }
@@ -681,6 +752,10 @@ impl Rest {
         let mut cold = Cold::new(frame.now, frame.number, mac);
         cold.count_set_up(hot, packet, payload);
         hot.cold = self.cold.insert(cold);
+        self.readings = self.readings.wrapping_add(1);
+        work.reading = self.readings;
+        let reader = Reader { key: packet.key, hash: packet.hash, reading: work.reading };
+        self.readers.push(reader);
         Some(work)
     }
 
@@ -1127,7 +1202,12 @@ fn account(hot: &mut Hot, side: usize, packet: &Packet) -> u32 {
     let Some(next) = hot.next_seq.get_mut(side) else { return 0 };
     if !known {
         hot.flags |= flag::SEQ_KNOWN << side;
-        *next = end;
+        // Where this side begins may stand there already, see `note_state`: an acknowledgment, which
+        // may have overtaken bytes, does not move it.
+        let alone = packet.payload_wire == 0 && syn == 0;
+        if !alone || *next == 0 || end.wrapping_sub(*next) > JUMP_MAX {
+            *next = end;
+        }
         return packet.payload_wire;
     }
     let ahead = end.wrapping_sub(*next);
@@ -1169,6 +1249,13 @@ fn note_state(hot: &mut Hot, side: usize, packet: &Packet) {
         hot.flags |= flag::SYN;
         if packet.flags & both == both && from_server {
             hot.flags |= flag::ANSWERED;
+            // Its acknowledgment says where the other side begins.
+            let other = side ^ 1;
+            if !hot.has(flag::SEQ_KNOWN << other)
+                && let Some(next) = hot.next_seq.get_mut(other)
+            {
+                *next = packet.ack;
+            }
         }
     }
     let known = hot.has(flag::SEQ_KNOWN << side);
@@ -1235,6 +1322,7 @@ fn protocol_word(protocol: Protocol) -> &'static str {
         Protocol::Dhcp6 => "dhcp6",
         Protocol::Kerberos => "kerberos",
         Protocol::Radius => "radius",
+        Protocol::Ssdp => "ssdp",
         _ => "other",
     }
 }

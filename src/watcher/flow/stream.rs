@@ -23,6 +23,9 @@ pub const WAITING_MAX: usize = 96 << 10;
 /// Stretches ahead of a hole that do not touch each other: every other octet of a common hello.
 pub const WAITING_SEGMENTS_MAX: usize = 512;
 
+/// Octets that a stretch takes besides its own: its place in the list, and what an allocator adds.
+const STRETCH: usize = 64;
+
 /// Longest stretch that touching segments are joined to: moving it costs less than a packet.
 const JOINED_MAX: usize = 2 << 10;
 
@@ -70,7 +73,8 @@ fn ahead(a: u32, b: u32) -> i32 {
 impl Stream {
     /// Bytes of memory that this direction holds.
     pub fn memory(&self) -> usize {
-        self.held.capacity().saturating_add(self.waiting_bytes)
+        let stretches = self.waiting.capacity().saturating_mul(STRETCH);
+        self.held.capacity().saturating_add(self.waiting_bytes).saturating_add(stretches)
     }
 
     /// `true` if there is a hole with bytes waiting behind it.
@@ -293,8 +297,9 @@ impl Stream {
         if let Some((seq, bytes)) = self.waiting.back() {
             self.next = seq.wrapping_add(u32::try_from(bytes.len()).unwrap_or(0));
         }
-        self.held.clear();
-        self.waiting.clear();
+        // Room that nobody will need again goes back.
+        self.held = Vec::new();
+        self.waiting = VecDeque::new();
         self.waiting_bytes = 0;
         self.skip = 0;
     }

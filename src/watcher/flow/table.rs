@@ -513,7 +513,9 @@ impl<K: Key> Table<K> {
                 None => waiting.push(slot),
             }
         }
-        waiting.iter().for_each(|slot| self.put(slot));
+        for slot in &waiting {
+            self.put(slot);
+        }
     }
 
     /// Puts a flow that is not in the table into the first free slot from its home on.

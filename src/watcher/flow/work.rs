@@ -18,6 +18,10 @@ pub const HANDOVERS_MAX: u8 = 4;
 /// Holes that one flow may bridge before reading it is given up.
 pub const GAPS_MAX: u8 = 16;
 
+/// Bytes that reading of a flow takes which works: its parser, and one message of some kilobytes
+/// that is not whole yet.
+const WORKING_MAX: usize = 16 << 10;
+
 /// Packets that acknowledge bytes we miss before the hole counts as final: captures reorder
 /// the two directions by a few packets.
 const PATIENCE: u8 = 3;
@@ -37,6 +41,8 @@ pub enum Outcome {
 
 /// Parser and streams.
 pub struct Work {
+    /// Number of this reading in its shard.
+    pub reading: u32,
     /// Who reads.
     pub parser: Parser,
     streams: [Stream; 2],
@@ -55,6 +61,7 @@ impl Work {
     /// Reading begins with `protocol`, or with the probe.
     pub fn new(protocol: Option<Protocol>, port: u16) -> Self {
         Self {
+            reading: 0,
             parser: Parser::new(protocol, port),
             streams: [Stream::default(), Stream::default()],
             handovers: 0,
@@ -66,10 +73,22 @@ impl Work {
         }
     }
 
-    /// Bytes that the streams hold.
+    /// Bytes that reading takes: this value, what the streams hold and what the parser keeps.
     pub fn memory(&self) -> usize {
         let [up, down] = &self.streams;
-        up.memory().saturating_add(down.memory())
+        let held = up.memory().saturating_add(down.memory());
+        size_of::<Self>().saturating_add(held).saturating_add(self.parser.memory())
+    }
+
+    /// Both sides speak, and little is held: a connection that works.
+    pub fn works(&self) -> bool {
+        self.heard == [true, true] && self.memory() <= WORKING_MAX
+    }
+
+    /// Gives back what streams and parser hold.
+    pub fn forget(&mut self) {
+        self.parser = Parser::new(None, 0);
+        self.streams = Default::default();
     }
 
     /// Copies of the same bytes differed.
@@ -248,7 +267,11 @@ impl Work {
                     if self.handovers > HANDOVERS_MAX {
                         return (at, Outcome::Cap("handovers"));
                     }
-                    let port = 0;
+                    // Ports say something of the flow itself, nothing of what it carries for others.
+                    let port = match self.parser {
+                        Parser::Probing { port } => port,
+                        _ => 0,
+                    };
                     self.parser = Parser::new(to, port);
                     for stream in &mut self.streams {
                         stream.deaf = false;

@@ -1,6 +1,7 @@
 //! DNS messages, one a datagram or behind a length in a TCP stream.
 //!
-//! In: UDP payloads or a TCP stream of a resolver's port, either direction.
+//! In: UDP payloads or a TCP stream, either direction; on another port than a resolver's nothing is
+//! told until a question and its answer, or [`PROOF`] messages, were strictly of this shape.
 //! Out: questions of queries; of responses the code, addresses under the name of the question
 //! (CNAMEs followed), and the public name of ECH configurations.
 //! Never: reads authority or additional records, so that no unasked glue names an address.
@@ -14,6 +15,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{DatagramParser, DnsQuestion, Metadata, Out, StreamParser, Then, Turn};
 use crate::types::Direction;
 use crate::watcher::wire::{ParseError, Parsed, Reader};
+
+/// Port of resolvers (RFC 1035 §4.2).
+const RESOLVER: u16 = 53;
 
 /// Octets of the fixed header (RFC 1035 §4.1.1).
 const HEADER: usize = 12;
@@ -42,6 +46,14 @@ const STEPS_MAX: u32 = 4096;
 /// Unreadable messages in a row after which a flow is no longer taken for DNS. Some, because
 /// port 53 carries a stray keep-alive or a cut datagram now and then.
 const BAD_MAX: u8 = 4;
+
+/// Messages of the strict shape, all there were, after which a flow on another port is DNS although
+/// no two of them belong together: the capture may show one direction only.
+pub const PROOF: usize = 3;
+
+/// Longest message that is kept until then: what resolvers put in one datagram (DNS flag day 2020),
+/// and some more for EDNS.
+pub const KEPT_MAX: usize = 1_500;
 
 /// Opcode of dynamic update, whose sections hold a zone and changes to it in place of a question
 /// and answers (RFC 2136 §2.2). Every other opcode asks for what stands in its question.
@@ -72,10 +84,83 @@ pub struct Dns {
     bad: u8,
 }
 
-/// DNS over TCP: each message behind its length in two octets (RFC 7766 §8).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DnsTcp {
+/// DNS of one flow. Over TCP each message stands behind its length in two octets (RFC 7766 §8).
+#[derive(Debug, Default)]
+pub struct DnsFlow {
     bad: u8,
+    doubt: Option<Doubt>,
+}
+
+/// What waits for the proof that a flow is DNS.
+#[derive(Debug, Default)]
+struct Doubt {
+    kept: Vec<Box<[u8]>>,
+}
+
+impl Doubt {
+    /// `true` if the flow is proven with this message. Until then it is kept.
+    fn weigh(&mut self, message: &[u8]) -> Parsed<bool> {
+        if !looks_like(message) {
+            return Err(ParseError::invalid("message"));
+        }
+        if self.kept.len().saturating_add(1) >= PROOF || self.kept.iter().any(|m| pair(m, message))
+        {
+            return Ok(true);
+        }
+        if message.len() > KEPT_MAX {
+            return Err(ParseError::limit("message"));
+        }
+        self.kept.push(message.into());
+        Ok(false)
+    }
+}
+
+/// `true` if one of these messages of sound shape answers the other.
+fn pair(one: &[u8], other: &[u8]) -> bool {
+    let parts = |message: &[u8]| {
+        let (header, behind) = sound_question(message)?;
+        let end = message.len().saturating_sub(behind);
+        Some((header, message.get(HEADER..end)?.to_ascii_lowercase()))
+    };
+    match (parts(one), parts(other)) {
+        (Some((a, asked)), Some((b, answered))) => {
+            a.id == b.id && a.response() != b.response() && asked == answered
+        }
+        _ => false,
+    }
+}
+
+impl DnsFlow {
+    /// DNS is expected here if the server's port is a resolver's.
+    pub fn on(port: u16) -> Self {
+        Self { bad: 0, doubt: (port != RESOLVER).then(Doubt::default) }
+    }
+
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        self.doubt.iter().flat_map(|d| &d.kept).map(|m| m.len()).sum()
+    }
+
+    /// Reads a message, or keeps it while nobody knows whether it is one.
+    fn take(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Parsed<()> {
+        if let Some(doubt) = &mut self.doubt {
+            if !doubt.weigh(bytes)? {
+                return Ok(());
+            }
+            let kept = std::mem::take(&mut doubt.kept);
+            self.doubt = None;
+            for earlier in kept {
+                judged(&earlier, &mut self.bad, out)?;
+            }
+        }
+        judged(bytes, &mut self.bad, out)
+    }
+}
+
+impl DatagramParser for DnsFlow {
+    fn datagram(&mut self, _from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Then {
+        self.take(bytes, out).map_or_else(Then::NotThis, |()| Then::Need(1))
+    }
 }
 
 impl DatagramParser for Dns {
@@ -87,7 +172,7 @@ impl DatagramParser for Dns {
     }
 }
 
-impl StreamParser for DnsTcp {
+impl StreamParser for DnsFlow {
     fn feed(&mut self, _from: Direction, bytes: &[u8], out: &mut Out<'_>) -> Turn {
         let mut rest = Reader::new(bytes);
         loop {
@@ -98,7 +183,7 @@ impl StreamParser for DnsTcp {
             // The same whether it is whole or not: how it was cut must not decide.
             let begun = message.or_else(|| rest.rest().get(2..)).unwrap_or_default();
             let sound = hopeful(begun, need).and_then(|()| match message {
-                Some(message) => judged(message, &mut self.bad, out),
+                Some(message) => self.take(message, out),
                 None => Ok(()),
             });
             match (sound, message) {
@@ -166,6 +251,12 @@ pub fn message(bytes: &[u8], out: &mut Out<'_>) -> Parsed<()> {
     }
 }
 
+/// Who sends a message, by its header (RFC 1035 §4.1.1, QR).
+pub fn speaker(message: &[u8]) -> Direction {
+    let answers = message.get(2).is_some_and(|flags| flags & 0x80 != 0);
+    if answers { Direction::Down } else { Direction::Up }
+}
+
 /// `true` if the bytes have the strict shape of a DNS query or response, whatever the port.
 ///
 /// Asks for one question with a host-like name, opcode QUERY, a clear Z bit, and counts that fit
@@ -197,10 +288,27 @@ fn sound_question(bytes: &[u8]) -> Option<(Header, usize)> {
     sound.then_some((header, bytes.len().saturating_sub(cursor.at)))
 }
 
-/// `true` if a TCP stream starts with a length and a whole message of the shape that
-/// [`looks_like`] asks for.
-pub fn looks_like_tcp(bytes: &[u8]) -> bool {
-    matches!(framed(&mut Reader::new(bytes)), Some((Some(message), _)) if looks_like(message))
+/// Whether a TCP stream starts with a length and a message of the shape that [`looks_like`] asks
+/// for; `None` while it may.
+pub fn looks_like_tcp(bytes: &[u8]) -> Option<bool> {
+    let (message, need) = framed(&mut Reader::new(bytes))?;
+    if let Some(message) = message {
+        return Some(looks_like(message));
+    }
+    // The question stands in front, the shape of the header decides before the rest is there.
+    let begun = bytes.get(2..).unwrap_or_default();
+    // Opcode 0, no Z bit, one question: what nearly all bytes of others are not.
+    let is = |at: usize, fits: fn(u8) -> bool| begun.get(at).is_none_or(|octet| fits(*octet));
+    let plain = is(2, |flags| flags & 0x78 == 0)
+        && is(3, |more| more & 0x40 == 0)
+        && is(4, |high| high == 0)
+        && is(5, |low| low == 1);
+    let question = begun.get(2).is_none_or(|flags| flags & 0x80 == 0);
+    let empty =
+        begun.get(6..10.min(begun.len())).is_none_or(|counts| counts.iter().all(|n| *n == 0));
+    let plain = plain && (empty || !question) && is(HEADER, |label| (1..=63).contains(&label));
+    let fits = need > 2 + HEADER && hopeful(begun, need).is_ok();
+    if plain && fits { None } else { Some(false) }
 }
 
 fn query(header: Header, cursor: &mut Cursor<'_>, out: &mut Out<'_>) -> Parsed<()> {
@@ -1085,7 +1193,50 @@ mod tests {
             b"SSH-2.0-OpenSSH_9.6\r\n",
             &[0; 64],
         ] {
-            assert!(stream(&mut DnsTcp::default(), bytes, &[]).1.is_some());
+            assert!(stream(&mut DnsFlow::default(), bytes, &[]).1.is_some());
+        }
+    }
+
+    #[test]
+    fn on_another_port_only_proof_is_told() {
+        let query = |id: u8, name: &str| {
+            let mut bytes = packet(QUERY, [1, 0, 0, 0], &[&question(name, A)]);
+            bytes[1] = id;
+            bytes
+        };
+        let answer = |id: u8, name: &str| {
+            let told = record(ASKED, A, 1, &[192, 0, 2, 1]);
+            let mut bytes = packet(RESPONSE, [1, 1, 0, 0], &[&question(name, A), &told]);
+            bytes[1] = id;
+            bytes
+        };
+        let (a, b, c) = (query(1, "a.test"), query(2, "b.test"), query(3, "c.test"));
+        let table: [(&str, Vec<Vec<u8>>, usize, bool); 8] = [
+            ("a question and its answer", vec![a.clone(), answer(1, "A.test")], 3, true),
+            ("the answer first", vec![answer(1, "a.test"), a.clone()], 3, true),
+            ("an answer to another question", vec![a.clone(), answer(1, "b.test")], 0, true),
+            ("an answer of another id", vec![a.clone(), answer(9, "a.test")], 0, true),
+            ("two questions", vec![a.clone(), b.clone()], 0, true),
+            ("three questions", vec![a.clone(), b.clone(), c.clone()], 3, true),
+            ("something else between", vec![a.clone(), b.clone(), b"junk".to_vec(), c], 0, false),
+            ("something else later", vec![a, answer(1, "a.test"), b"junk".to_vec(), b], 4, true),
+        ];
+        for (name, messages, told, goes_on) in table {
+            let (mut over_udp, mut over_tcp) = (DnsFlow::on(5_300), DnsFlow::on(5_300));
+            let (mut said, mut streamed, mut fine) = (0, 0, true);
+            for message in &messages {
+                if fine {
+                    let then = over_udp.datagram(Direction::Up, message, &mut |_| said += 1);
+                    fine = then == Then::Need(1);
+                }
+                let framed =
+                    [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat();
+                over_tcp.feed(Direction::Up, &framed, &mut |_| streamed += 1);
+            }
+            // A response tells its code besides its address.
+            assert_eq!((said, fine), (told, goes_on), "{name}");
+            assert!(streamed >= told || !goes_on, "{name}: {streamed} over TCP");
+            assert!(over_udp.memory() <= PROOF * KEPT_MAX);
         }
     }
 
@@ -1096,8 +1247,9 @@ mod tests {
         let opt = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
         let query = packet(QUERY, [1, 0, 0, 0], &[&a]);
         let framed = [&[0, u8::try_from(query.len()).unwrap()][..], &query].concat();
-        assert!(looks_like_tcp(&framed));
-        assert!(!looks_like_tcp(&query) && !looks_like_tcp(&framed[..20]));
+        assert_eq!(looks_like_tcp(&framed), Some(true));
+        assert_eq!(looks_like_tcp(&query), Some(false));
+        assert_eq!(looks_like_tcp(&framed[..20]), None);
         for (name, bytes, expected) in [
             ("query", query, true),
             ("query with EDNS", packet(0x0120, [1, 0, 0, 1], &[&a, &opt]), true),
@@ -1316,10 +1468,10 @@ mod tests {
                 bytes.extend(&packet);
                 expected.extend(lines(|out| message(&packet, out)).0);
             }
-            prop_assert_eq!(stream(&mut DnsTcp::default(), &bytes, &cuts), (expected, None));
+            prop_assert_eq!(stream(&mut DnsFlow::default(), &bytes, &cuts), (expected, None));
             let each: Vec<usize> = (0..bytes.len()).collect();
-            let at_once = stream(&mut DnsTcp::default(), &bytes, &[]);
-            prop_assert_eq!(stream(&mut DnsTcp::default(), &bytes, &each), at_once);
+            let at_once = stream(&mut DnsFlow::default(), &bytes, &[]);
+            prop_assert_eq!(stream(&mut DnsFlow::default(), &bytes, &each), at_once);
         }
     }
 }

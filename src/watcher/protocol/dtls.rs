@@ -108,6 +108,13 @@ impl<'a> Fragment<'a> {
 }
 
 impl Dtls {
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        let one = size_of::<(usize, Vec<u8>)>();
+        let pieces = self.pieces.iter().map(|(_, data)| data.len().saturating_add(one));
+        pieces.fold(0, usize::saturating_add)
+    }
+
     fn patient(&self) -> Then {
         let spent = self.datagrams >= DATAGRAMS_MAX;
         if spent { Then::NotThis(ParseError::limit("datagrams")) } else { Then::Need(1) }

@@ -64,6 +64,14 @@ impl Decoder {
         }
     }
 
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        let buffers = self.name.capacity().saturating_add(self.value.capacity());
+        let rows = self.entries.capacity().saturating_mul(size_of::<Entry>());
+        // `size` is what the entries have at most.
+        buffers.saturating_add(rows).saturating_add(self.size)
+    }
+
     /// Decodes one whole block and gives each field to `each`, in order.
     ///
     /// # Errors

@@ -200,6 +200,11 @@ impl StreamParser for Http1 {
 }
 
 impl Http1 {
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        self.asked.capacity().saturating_mul(size_of::<Asked>())
+    }
+
     /// Starts at the first byte of either direction, or in the middle.
     pub fn new() -> Self {
         Self::default()
@@ -374,10 +379,11 @@ impl Http1 {
     /// A request's header section is complete.
     fn request(&mut self, len: usize, out: &mut Out<'_>) -> Step {
         let head = &mut self.head;
+        let login = head.logon.is_some() || !head.user.get().is_empty();
         let sign = head.emit(out);
         let connect = head.source == HostSource::Connect;
         let peek = grammar::may_be_rpc(head.method.get(), sign, &head.fields);
-        let asked = Asked { sign, head: head.method.get() == b"HEAD" };
+        let asked = Asked { sign, head: head.method.get() == b"HEAD", login };
         let next = match (head.framing.chunked, head.framing.length) {
             _ if connect => State::Tunnel,
             (true, _) => State::ChunkSize { peek },
@@ -404,10 +410,14 @@ impl Http1 {
         if !answer.is_final() {
             return self.down.go(State::Start, len);
         }
-        let Asked { sign, head } = self.asked.pop_front().unwrap_or_default();
+        let Asked { sign, head, login } = self.asked.pop_front().unwrap_or_default();
         // CONNECT waits, so it is the last one asked; a hole may have hidden how many came before.
         let connect = self.up.state == State::Tunnel && self.asked.is_empty();
         out(Metadata::HttpResponse(answer.tell(sign)));
+        if login {
+            // RFC 9110 §15.5.2 and §15.5.8: a login is missing, or was not accepted.
+            out(Metadata::LoginAnswer { granted: !matches!(status, 401 | 407) });
+        }
         if status == 101 {
             let then = match answer.upgrade {
                 Upgrade::H2c => Then::Handover(Some(Protocol::Http2)),
@@ -473,6 +483,8 @@ struct Asked {
     sign: Option<Sign>,
     /// HEAD: the answer has no body.
     head: bool,
+    /// It came with a login.
+    login: bool,
 }
 
 /// Where one direction stands.
@@ -650,6 +662,8 @@ pub(super) struct Head {
     source: HostSource,
     /// A Host field was there.
     host_seen: bool,
+    /// Another name that the request gives for its host: nobody knows which one the server takes.
+    other: Option<Box<(Text<HOST_MAX>, HostSource)>>,
     agent: Text<AGENT_MAX>,
     user: Text<USER_MAX>,
     /// Who logs on by NTLM; in few requests, so not part of each.
@@ -681,6 +695,7 @@ impl Default for Head {
             host: Text::default(),
             source: HostSource::Host,
             host_seen: false,
+            other: None,
             agent: Text::default(),
             user: Text::default(),
             logon: None,
@@ -811,10 +826,18 @@ impl Head {
         let twice = std::mem::replace(&mut self.host_seen, true);
         self.odd.set(if twice { Odd::HOST_TWICE } else { Odd::HOST_DIFFERS }, differs);
         let stays = known && (twice || self.source != HostSource::AbsoluteUri);
+        // In HTTP/2 the field means nothing beside :authority (RFC 9113 §8.3.1).
+        let open = self.version != 20 && self.source != HostSource::Connect;
+        if stays && differs && !host.is_empty() && open {
+            let mut other = Text::default();
+            other.set_whole(host, &mut self.odd);
+            self.other = Some(Box::new((other, HostSource::Host)));
+        }
         if stays || host.is_empty() {
             return;
         }
         if differs {
+            self.other = Some(Box::new((std::mem::take(&mut self.host), self.source)));
             self.source = HostSource::Host;
         }
         self.host.set_whole(host, &mut self.odd);
@@ -824,14 +847,29 @@ impl Head {
     /// Tells the request, then its oddities; answers what it says of an API.
     pub(super) fn emit(&mut self, out: &mut Out<'_>) -> Option<Sign> {
         self.sign = grammar::request(self.method.get(), self.target, &self.fields);
-        let filled = |text: &'_ [u8]| !text.is_empty();
         // With user info a request of HTTP/2 is malformed (RFC 9113 §8.3.1): it names nobody.
         let malformed = self.version == 20 && self.odd.0 & Odd::USER_INFO.0 != 0;
+        if let Some(other) = self.other.take() {
+            let (host, source) = *other;
+            self.tell(host.get(), source, out);
+        }
+        self.tell(if malformed { &[] } else { self.host.get() }, self.source, out);
+        self.user = Text::default();
+        if let Some(logon) = self.logon.take() {
+            out(logon.metadata());
+        }
+        self.odd.tell(out);
+        self.sign
+    }
+
+    /// Tells the request under one of its names.
+    fn tell(&self, host: &[u8], source: HostSource, out: &mut Out<'_>) {
+        let filled = |text: &'_ [u8]| !text.is_empty();
         out(Metadata::HttpRequest(HttpRequest {
             version: self.version,
             method: self.method.get(),
-            host: Some(self.host.get()).filter(|host| filled(host) && !malformed),
-            source: self.source,
+            host: Some(host).filter(|host| filled(host)),
+            source,
             user_agent: self.agent.get(),
             api: self.sign.filter(|sign| sign.proof == Proof::Path).map(|sign| sign.api),
             sdk: self.fields.sdk,
@@ -843,12 +881,6 @@ impl Head {
             forwarded: self.forwarded,
             vouched: self.vouched.as_ref().map(|user| user.get()).filter(|user| filled(user)),
         }));
-        self.user = Text::default();
-        if let Some(logon) = self.logon.take() {
-            out(logon.metadata());
-        }
-        self.odd.tell(out);
-        self.sign
     }
 }
 
@@ -1366,12 +1398,12 @@ pub(super) mod tests {
             (
                 "absolute, other Host",
                 "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
-                &["GET b.example", "odd http.host-differs"],
+                &["GET a.example absolute", "GET b.example", "odd http.host-differs"],
             ),
             (
                 "two Hosts",
                 "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-                &["GET a", "odd http.host-twice"],
+                &["GET b", "GET a", "odd http.host-twice"],
             ),
             ("one Host said twice", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", &["GET a"]),
             (

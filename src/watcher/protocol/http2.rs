@@ -14,7 +14,7 @@ use super::hpack::Decoder;
 use super::http1::{Answer, Head, Text};
 use super::{HostSource, Metadata, Out, StreamParser, Then, Turn};
 use crate::types::Direction;
-use crate::watcher::wire::{ParseError, Parsed, Reader};
+use crate::watcher::wire::{ParseError, Parsed, Reader, Why};
 
 /// Longest header block, over all its frames: as long as HTTP/1 may have it.
 pub const BLOCK_MAX: usize = 64 * 1024;
@@ -136,6 +136,13 @@ impl StreamParser for Http2 {
 }
 
 impl Http2 {
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        let of = |side: &Side| side.block.capacity().saturating_add(side.decoder.memory());
+        let [up, down] = &self.sides;
+        of(up).saturating_add(of(down))
+    }
+
     /// Starts at the client's preface and the server's first frame.
     pub fn new() -> Self {
         let side = || Side { decoder: Decoder::new(kept), block: Vec::new(), open: None };
@@ -224,7 +231,7 @@ fn request(decoder: &mut Decoder, block: &[u8], out: &mut Out<'_>) -> Parsed<()>
     let mut path = Text::<{ grammar::MATCH_BYTES_MAX }>::default();
     let mut method_seen = false;
     let mut connect = false;
-    decoder.decode(block, &mut |name, value| match name {
+    let decoded = decoder.decode(block, &mut |name, value| match name {
         b":method" => {
             method_seen = true;
             connect = value == b"CONNECT";
@@ -238,16 +245,17 @@ fn request(decoder: &mut Decoder, block: &[u8], out: &mut Out<'_>) -> Parsed<()>
             head.protocol(value);
         }
         _ => head.field(name, value),
-    })?;
-    if !method_seen {
-        return Ok(());
+    });
+    // What stood in front of too much is whole; behind a fault of the coding nothing is sure.
+    if !method_seen || decoded.is_err_and(|fault| fault.why != Why::Limit) {
+        return decoded;
     }
     if connect {
         head.tunnel();
     }
     head.target(path.get());
     head.emit(out);
-    Ok(())
+    decoded
 }
 
 fn response(decoder: &mut Decoder, block: &[u8], out: &mut Out<'_>) -> Parsed<()> {

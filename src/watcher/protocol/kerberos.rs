@@ -1,7 +1,7 @@
 //! Kerberos: who logs on.
 //!
 //! In: UDP datagrams, or a TCP stream with each message behind its length, either direction.
-//! Out: client name and realm of AS-REQ, AS-REP and TGS-REP.
+//! Out: client name and realm of AS-REQ, AS-REP and TGS-REP; that a request was refused.
 //! Never: reads pre-authentication data, tickets or any encrypted part; other messages are
 //! passed over unbuffered.
 //! Limits: the first 16 KiB of a message, 1 MiB of its announced length, 16 fields a sequence,
@@ -45,6 +45,10 @@ const AS_REQ: u8 = 10;
 const AS_REP: u8 = 11;
 const TGS_REP: u8 = 13;
 const KRB_ERROR: u8 = 30;
+
+/// An error answers a request, whatever it says: also that the password is still to be shown, and
+/// then the next request is another one.
+const REFUSED: Metadata<'static> = Metadata::LoginAnswer { granted: false };
 
 /// Kerberos over UDP.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,7 +106,10 @@ impl StreamParser for KerberosTcp {
                         return Turn { consumed, then: Then::Skip(behind) };
                     }
                 }
-                Ok(_) => {
+                Ok(kind) => {
+                    if kind == KRB_ERROR {
+                        out(REFUSED);
+                    }
                     let consumed = consumed.saturating_add(4);
                     return Turn { consumed, then: Then::Skip(length.into()) };
                 }
@@ -136,6 +143,10 @@ pub fn message(bytes: &[u8], out: &mut Out<'_>) -> Parsed<()> {
             (1, 2)
         }
         AS_REP | TGS_REP => (4, 3),
+        KRB_ERROR => {
+            out(REFUSED);
+            return Ok(());
+        }
         _ => return Ok(()),
     };
     let mut user = Joined { bytes: [0; USER_MAX], len: 0 };
@@ -374,7 +385,7 @@ mod tests {
             ),
             ("TGS-REQ", request(12, Some(&["alice"])), vec![], Ok(())),
             ("AS-REQ without a name", request(AS_REQ, None), vec![], Ok(())),
-            ("error", error(), vec![], Ok(())),
+            ("error", error(), vec!["LoginAnswer { granted: false }"], Ok(())),
             (
                 "cut in the ticket",
                 reply(AS_REP, &["alice"], 900)[..200].to_vec(),

@@ -111,6 +111,8 @@ pub enum Protocol {
     Ntlm,
     /// RADIUS.
     Radius,
+    /// SSDP: devices that announce their kind.
+    Ssdp,
 }
 
 /// One thing that bytes said. Borrowed: whoever keeps it copies it.
@@ -156,6 +158,8 @@ pub enum Metadata<'a> {
     },
     /// A name announced or asked on the local link.
     LocalName(LocalName<'a>),
+    /// What a device says that it is or runs: words of makers, never a name.
+    Runs(&'a [u8]),
     /// A request line and its header.
     HttpRequest(HttpRequest<'a>),
     /// A status line and its header.
@@ -184,6 +188,11 @@ pub enum Metadata<'a> {
         user: &'a [u8],
         /// Realm or domain, empty if not said.
         domain: &'a [u8],
+    },
+    /// A server's answer to a login.
+    LoginAnswer {
+        /// It let somebody in.
+        granted: bool,
     },
     /// Somebody is let into the network.
     Session(Session<'a>),
@@ -415,6 +424,7 @@ pub mod parser;
 pub mod quic;
 pub mod radius;
 pub mod socks;
+pub mod ssdp;
 pub mod starttls;
 pub mod tls;
 pub mod tunnel;

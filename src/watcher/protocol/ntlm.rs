@@ -2,7 +2,7 @@
 //!
 //! In: a TCP stream of SMB 1 to 3, DCE/RPC, LDAP or TDS, either direction; or the text of an
 //! HTTP `Authorization` field.
-//! Out: user and domain of AUTHENTICATE messages, as UTF-8.
+//! Out: user and domain of AUTHENTICATE messages, as UTF-8; whether SMB and LDAP servers let them in.
 //! Never: reads challenges or responses to them; messages that set up no session are passed
 //! over unbuffered, encrypted ones too.
 //! Limits: the first 16 KiB of a message that sets up a session, 4 KiB of base64 (decoded),
@@ -32,6 +32,9 @@ const AUTHENTICATE: &[u8; 12] = b"NTLMSSP\0\x03\0\0\0";
 
 /// Offset of the flags; messages of the oldest clients end before them.
 const FLAGS_AT: usize = 60;
+
+/// The login goes on with another message (MS-ERREF §2.3.1).
+const MORE_PROCESSING_REQUIRED: u32 = 0xc000_0016;
 
 /// Strings are UTF-16LE, else in a code page that is not said (MS-NLMP §2.2.2.5).
 const UNICODE: u32 = 1;
@@ -253,7 +256,9 @@ impl StreamParser for Ntlm {
             let Some((setup, behind)) = rest.split_at_checked(head) else {
                 return turn(Then::Need(head));
             };
-            if let Ok(Some(logon)) = authenticate(setup) {
+            if let Some(granted) = carrier.answer(setup) {
+                out(Metadata::LoginAnswer { granted });
+            } else if let Ok(Some(logon)) = authenticate(setup) {
                 out(logon.metadata());
             } else if carrier == Carrier::Ldap
                 && let Ok(Some(name)) = ldap::simple_bind(setup)
@@ -274,16 +279,16 @@ impl StreamParser for Ntlm {
 pub fn looks_like(bytes: &[u8]) -> bool {
     let binds = |look| matches!(look, Ok(Look::Unit(Unit { sets_up: true, .. })));
     match bytes {
-        [0, _, _, _, 0xfe | 0xff, b'S', b'M', b'B', ..] => true,
         [5, 0 | 1, 11 | 14, _, 0 | 0x10, 0, 0, 0, ..] => binds(rpc(bytes)),
-        [0x30, ..] => binds(ldap_unit(bytes)),
-        // TDS 7 (MS-TDS §2.2.3.1): a login that says its own length again, or the offer before it,
-        // whose first option is the version.
+        [0x30, ..] => binds(ldap_unit(bytes)) && ldap::bind_answer(bytes).is_err(),
+        // TDS 7 (MS-TDS §2.2.3.1): a login that says its own length again.
         &[0x10, 1, high, low, _, _, _, 0, a, b, c, d, ..] => {
             let inner = u32::from_le_bytes([a, b, c, d]).saturating_add(8);
             inner == u32::from(u16::from_be_bytes([high, low]))
         }
-        [0x12, 1, _, _, _, _, _, 0, 0, 0, _, 0, 6, ..] => true,
+        // SMB; and the offer before a login of TDS, whose first option is the version.
+        [0, _, _, _, 0xfe | 0xff, b'S', b'M', b'B', ..]
+        | [0x12, 1, _, _, _, _, _, 0, 0, 0, _, 0, 6, ..] => true,
         _ => false,
     }
 }
@@ -335,6 +340,16 @@ impl Carrier {
         }
     }
 
+    /// What a server says of a login; `None` for what is no answer, or not the last one. Remote
+    /// procedures and TDS are not asked: whom they refuse, they hang up on.
+    fn answer(self, message: &[u8]) -> Option<bool> {
+        match self {
+            Self::Smb => smb_answer(message),
+            Self::Ldap => ldap::bind_answer(message).ok().flatten(),
+            Self::Rpc | Self::Tds => None,
+        }
+    }
+
     fn unit(self, bytes: &[u8]) -> Parsed<Look> {
         match self {
             Self::Smb => smb(bytes),
@@ -369,6 +384,21 @@ fn smb(bytes: &[u8]) -> Parsed<Look> {
         | [0xfc | 0xfd, b'S', b'M', b'B', ..] => Ok(unit(whole, false)),
         _ if message.len() < 14 => Ok(Look::Need(18)),
         _ => Err(ParseError::invalid("SMB")),
+    }
+}
+
+/// Status of an answer to a session setup, behind the header of the `NetBIOS` session (MS-CIFS
+/// §2.2.3.1, MS-SMB2 §2.2.1.2).
+fn smb_answer(bytes: &[u8]) -> Option<bool> {
+    let status = match bytes.get(4)? {
+        0xff if bytes.get(13)? & 0x80 != 0 => bytes.get(9..13)?,
+        0xfe if bytes.get(20)? & 1 != 0 => bytes.get(12..16)?,
+        _ => return None,
+    };
+    match u32::from_le_bytes(*status.first_chunk()?) {
+        MORE_PROCESSING_REQUIRED => None,
+        // Severity in the two highest bits: 3 is an error (MS-ERREF §2.3).
+        status => Some(status >> 30 != 3),
     }
 }
 
@@ -414,7 +444,7 @@ fn ldap_unit(bytes: &[u8]) -> Parsed<Look> {
         [2, id @ 1..=4, ..] => usize::from(*id).saturating_add(2),
         _ => return Err(ParseError::invalid("messageID")),
     };
-    let bind = message.get(id) == Some(&0x60);
+    let bind = matches!(message.get(id), Some(&(0x60 | ldap::BIND_RESPONSE)));
     Ok(unit(head.saturating_add(length) as u64, bind))
 }
 
@@ -463,6 +493,36 @@ mod tests {
             Some(logon) => format!("{} of {}", text(logon.user()), text(logon.domain())),
             None => "nobody".to_owned(),
         })
+    }
+
+    #[test]
+    fn servers_say_whether_they_let_somebody_in() {
+        let smb2 = |flags: u8, status: u32| {
+            let mut bytes = vec![0, 0, 0, 64, 0xfe, b'S', b'M', b'B', 64, 0, 0, 0];
+            bytes.extend(status.to_le_bytes());
+            bytes.extend([1, 0, 0, 0, flags]);
+            bytes
+        };
+        let smb1 = |flags: u8, status: u32| {
+            let mut bytes = vec![0, 0, 0, 32, 0xff, b'S', b'M', b'B', 0x73];
+            bytes.extend(status.to_le_bytes());
+            bytes.push(flags);
+            bytes
+        };
+        let failure = 0xc000_006d;
+        let table = [
+            ("SMB 2, let in", smb2(1, 0), Some(true)),
+            ("SMB 2, refused", smb2(1, failure), Some(false)),
+            ("SMB 2, more to come", smb2(1, MORE_PROCESSING_REQUIRED), None),
+            ("SMB 2, a request", smb2(0, failure), None),
+            ("SMB 1, let in as a guest", smb1(0x80, 0), Some(true)),
+            ("SMB 1, refused", smb1(0x80, failure), Some(false)),
+            ("SMB 1, a request", smb1(0, failure), None),
+            ("cut", smb2(1, failure)[..15].to_vec(), None),
+        ];
+        for (name, bytes, expected) in table {
+            assert_eq!(Carrier::Smb.answer(&bytes), expected, "{name}");
+        }
     }
 
     #[test]

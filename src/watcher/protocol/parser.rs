@@ -6,7 +6,7 @@
 
 use super::{
     DatagramParser, Out, Protocol, StreamParser, Then, Turn, dhcp, dns, dtls, http1, http2,
-    kerberos, local, ntlm, quic, radius, socks, starttls, tls,
+    kerberos, local, ntlm, quic, radius, socks, ssdp, starttls, tls,
 };
 use crate::types::Direction;
 use crate::watcher::wire::ParseError;
@@ -68,18 +68,24 @@ pub fn probe(from: Direction, bytes: &[u8], port: u16) -> Verdict {
     if port == 88 {
         return Verdict::Is(Protocol::Kerberos, from);
     }
+    if ask(dns::looks_like_tcp(bytes)) {
+        return Verdict::Is(Protocol::Dns, dns::speaker(bytes.get(2..).unwrap_or_default()));
+    }
     if ask(starttls::looks_like(from, bytes)) {
         return Verdict::Is(Protocol::StartTls, from);
     }
     if undecided && bytes.len() < PROBE_MAX { Verdict::Undecided } else { Verdict::Nobody }
 }
 
-/// Recognises what a UDP flow between these ports begins with, by content.
-pub fn probe_datagram(ports: [u16; 2], bytes: &[u8]) -> Option<Protocol> {
+/// Recognises what a UDP flow between these ports begins with, by content, and who speaks.
+pub fn probe_datagram(ports: [u16; 2], bytes: &[u8]) -> Option<(Protocol, Direction)> {
     if quic::looks_like(bytes) {
-        return Some(Protocol::Quic);
+        return Some((Protocol::Quic, Direction::Up));
     }
-    dtls::looks_like(ports, bytes).then_some(Protocol::Dtls)
+    if dtls::looks_like(ports, bytes) {
+        return Some((Protocol::Dtls, Direction::Up));
+    }
+    dns::looks_like(bytes).then(|| (Protocol::Dns, dns::speaker(bytes)))
 }
 
 /// A protocol whose datagrams are read one by one, by the ports it is bound to.
@@ -91,6 +97,7 @@ pub fn datagram_protocol(client_port: u16, server_port: u16) -> Option<Protocol>
         137 => Some(Protocol::Nbns),
         546 | 547 => Some(Protocol::Dhcp6),
         1812 | 1813 | 1645 | 1646 => Some(Protocol::Radius),
+        1900 => Some(Protocol::Ssdp),
         5353 => Some(Protocol::Mdns),
         5355 => Some(Protocol::Llmnr),
         _ => None,
@@ -111,6 +118,7 @@ pub fn datagram(protocol: Protocol, from: Direction, bytes: &[u8], out: &mut Out
         Protocol::Dhcp6 => dhcp::Dhcp6.datagram(from, bytes, out),
         Protocol::Kerberos => kerberos::Kerberos::default().datagram(from, bytes, out),
         Protocol::Radius => radius::Radius.datagram(from, bytes, out),
+        Protocol::Ssdp => ssdp::Ssdp.datagram(from, bytes, out),
         _ => Then::Done,
     }
 }
@@ -130,8 +138,8 @@ pub enum Parser {
     Http1(Box<http1::Http1>),
     /// HTTP/2.
     Http2(Box<http2::Http2>),
-    /// DNS over TCP.
-    Dns(dns::DnsTcp),
+    /// DNS over TCP, or on another port than a resolver's.
+    Dns(dns::DnsFlow),
     /// SOCKS.
     Socks(socks::Socks),
     /// PROXY header.
@@ -154,7 +162,7 @@ impl Parser {
             Some(Protocol::StartTls) => Parser::StartTls(starttls::StartTls::default()),
             Some(Protocol::Http1) => Parser::Http1(Box::default()),
             Some(Protocol::Http2) => Parser::Http2(Box::default()),
-            Some(Protocol::Dns) => Parser::Dns(dns::DnsTcp::default()),
+            Some(Protocol::Dns) => Parser::Dns(dns::DnsFlow::on(port)),
             Some(Protocol::Socks) => Parser::Socks(socks::Socks::default()),
             Some(Protocol::ProxyHeader) => Parser::ProxyHeader(socks::ProxyHeader::default()),
             Some(Protocol::Kerberos) => Parser::Kerberos(kerberos::KerberosTcp),
@@ -180,6 +188,24 @@ impl Parser {
             Parser::Ntlm(_) => "ntlm",
             Parser::Quic(_) => "quic",
             Parser::Dtls(_) => "dtls",
+        }
+    }
+
+    /// Bytes of memory behind this value: what a parser keeps counts like what its streams hold.
+    pub fn memory(&self) -> usize {
+        match self {
+            Parser::Tls(p) => p.memory(),
+            Parser::StartTls(p) => p.memory(),
+            Parser::Http1(p) => size_of_val(p.as_ref()).saturating_add(p.memory()),
+            Parser::Http2(p) => size_of_val(p.as_ref()).saturating_add(p.memory()),
+            Parser::Dns(p) => p.memory(),
+            Parser::Quic(p) => size_of_val(p.as_ref()).saturating_add(p.memory()),
+            Parser::Dtls(p) => p.memory(),
+            Parser::Probing { .. }
+            | Parser::Socks(_)
+            | Parser::ProxyHeader(_)
+            | Parser::Kerberos(_)
+            | Parser::Ntlm(_) => 0,
         }
     }
 
@@ -235,6 +261,7 @@ impl Parser {
         match self {
             Parser::Quic(p) => p.datagram(from, bytes, out),
             Parser::Dtls(p) => p.datagram(from, bytes, out),
+            Parser::Dns(p) => p.datagram(from, bytes, out),
             _ => Then::NotThis(ParseError::invalid("datagram")),
         }
     }

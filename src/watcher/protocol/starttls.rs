@@ -181,6 +181,11 @@ impl StreamParser for StartTls {
 }
 
 impl StartTls {
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        self.inner.memory()
+    }
+
     fn step(&mut self, from: Direction, rest: &[u8], out: &mut Out<'_>) -> Parsed<Step> {
         let more = Ok(Step::Stop(Then::Need(rest.len().saturating_add(1))));
         let Some(&first) = rest.first() else { return more };

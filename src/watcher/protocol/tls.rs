@@ -175,6 +175,12 @@ impl StreamParser for Tls {
 }
 
 impl Tls {
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        let [up, down] = &self.sides;
+        up.held.capacity().saturating_add(down.held.capacity())
+    }
+
     fn side(&mut self, from: Direction) -> &mut Side {
         let [up, down] = &mut self.sides;
         match from {

@@ -58,6 +58,13 @@ impl Piece {
 }
 
 impl CryptoStream {
+    /// Bytes of memory behind this value.
+    pub(super) fn memory(&self) -> usize {
+        let pieces = self.pieces.capacity().saturating_mul(size_of::<Piece>());
+        let bytes = self.arrived.capacity().saturating_add(self.gathered.capacity());
+        pieces.saturating_add(bytes)
+    }
+
     /// Forgets everything but the room it has.
     pub(super) fn clear(&mut self) {
         self.arrived.clear();

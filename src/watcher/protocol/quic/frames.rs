@@ -2,7 +2,7 @@
 //!
 //! In: what was opened. Out: CRYPTO frames. Never: reads on behind a frame that it does not know.
 //! Limits: the packet's end.
-//! Source: RFC 9000 §19; numbers of Google's frames as its clients of T050 and T051 send them.
+//! Source: RFC 9000 §19; numbers of Google's frames as its clients of Q050, T050 and T051 send them.
 
 use super::header;
 use super::keys::Scheme;
@@ -15,8 +15,11 @@ pub(super) fn next_crypto<'a>(
     scheme: Scheme,
 ) -> Parsed<Option<(u64, &'a [u8])>> {
     // Google had numbers of its own before it took those of the IETF.
-    let (ping, crypto) =
-        if matches!(scheme, Scheme::T050 | Scheme::T051) { (0x07, 0x08) } else { (0x01, 0x06) };
+    let (ping, crypto) = if matches!(scheme, Scheme::Q050 | Scheme::T050 | Scheme::T051) {
+        (0x07, 0x08)
+    } else {
+        (0x01, 0x06)
+    };
     while !rest.is_empty() {
         match rest.u8("frame type")? {
             0x00 => skip_padding(rest)?,

@@ -141,8 +141,15 @@ fn layout(bytes: &[u8], scheme: Scheme) -> Parsed<Packet<'_>> {
     Ok(Packet { kind, scheme, dcid, scid, bytes, number_at, length, behind })
 }
 
-/// `true` if `datagram` can be the first that a QUIC client sends.
+/// `true` if `datagram` can be the first that a QUIC client sends. Early data may stand in front of
+/// the Initial (RFC 9000 §12.2).
 pub(super) fn is_opening(datagram: &[u8]) -> bool {
+    let first = packet(datagram).ok().filter(|p| p.kind == Kind::ZeroRtt && !p.behind.is_empty());
+    is_initial(first.map_or(datagram, |early| early.behind))
+}
+
+/// `true` if a client's first Initial stands in front.
+fn is_initial(datagram: &[u8]) -> bool {
     let (greased, scheme) = match long(datagram) {
         Some(Version::Known(scheme)) => (false, scheme),
         // The layout of such a version is anybody's guess, but clients take that of version 1.

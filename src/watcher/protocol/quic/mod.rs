@@ -101,6 +101,16 @@ impl Quic {
         Self { stage, left: DATAGRAMS_MAX, told: Told::default() }
     }
 
+    /// Bytes of memory behind this value.
+    pub fn memory(&self) -> usize {
+        match &self.stage {
+            Stage::Hello(initials) => size_of_val(initials.as_ref())
+                .saturating_add(initials.opener.memory())
+                .saturating_add(initials.stream.memory()),
+            Stage::Answer(..) => 0,
+        }
+    }
+
     /// Looks for the hello in `bytes`: which handshake it opened once it was told.
     fn find_hello(
         &mut self,
@@ -110,9 +120,7 @@ impl Quic {
     ) -> Parsed<Option<Handshake>> {
         let Stage::Hello(initials) = &mut self.stage else { return Ok(None) };
         if google::is_clear(bytes) {
-            let Some(message) = google::client_message(bytes) else { return Ok(None) };
-            out(Metadata::Hello(google_hello(&message)));
-            return Ok(Some(Handshake::GoogleClear));
+            return initials.read_clear(bytes, from, out);
         }
         for packet in packets(bytes) {
             let is_client = initials.client.is_none_or(|client| client == from);
@@ -218,12 +226,12 @@ impl Initials {
         if connection == Connection::New {
             self.stream.clear();
         }
-        if packet.scheme == Scheme::Q050 {
-            let message = google::client_message(frames);
-            return Ok(message.map(|message| {
-                out(Metadata::Hello(google_hello(&message)));
-                Handshake::Google
-            }));
+        if packet.scheme == Scheme::Q050
+            && let Some(message) = google::client_message(frames)
+            && (message.whole || message.server_name.is_some())
+        {
+            out(Metadata::Hello(google_hello(&message)));
+            return Ok(Some(Handshake::Google));
         }
         let mut rest = Reader::new(frames);
         // What follows a frame that does not read is unknown; what preceded it was authenticated.
@@ -232,11 +240,47 @@ impl Initials {
                 told.tell(Oddity::CryptoConflict, out);
             }
         }
+        if packet.scheme == Scheme::Q050 {
+            return Ok(self.google(Handshake::Google, out));
+        }
         let Some(message) = self.stream.hello()? else { return Ok(None) };
         let mut scratch = tls::Scratch::default();
         let hello = tls::client_hello(message, HelloTransport::Quic, &mut scratch)?;
         out(Metadata::Hello(hello));
         Ok(Some(Handshake::Tls))
+    }
+
+    /// Reads a client's datagram of a version in clear.
+    fn read_clear(
+        &mut self,
+        bytes: &[u8],
+        from: Direction,
+        out: &mut Out<'_>,
+    ) -> Parsed<Option<Handshake>> {
+        // Nearly always one packet has all of it, wherever its frames begin.
+        let at_once = google::client_message(bytes);
+        let pieces = google::pieces(bytes).filter(|_| self.client.is_none_or(|c| c == from));
+        if let Some(message) = at_once
+            && (message.whole || message.server_name.is_some() || pieces.is_none())
+        {
+            out(Metadata::Hello(google_hello(&message)));
+            return Ok(Some(Handshake::GoogleClear));
+        }
+        for (offset, data) in pieces.into_iter().flatten() {
+            self.client = Some(from);
+            self.stream.insert(offset, data)?;
+        }
+        Ok(self.google(Handshake::GoogleClear, out))
+    }
+
+    /// Tells Google's message once its name, or all of it, has come.
+    fn google(&mut self, handshake: Handshake, out: &mut Out<'_>) -> Option<Handshake> {
+        let message = google::stream_message(self.stream.prefix())?;
+        if message.server_name.is_none() && !message.whole {
+            return None;
+        }
+        out(Metadata::Hello(google_hello(&message)));
+        Some(handshake)
     }
 
     /// An error once nothing was opened and nothing more will be tried.

@@ -46,6 +46,11 @@ pub(super) enum Connection {
 }
 
 impl Opener {
+    /// Bytes of memory behind this value.
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// `true` once no new keys will be tried.
     pub(super) fn is_spent(&self) -> bool {
         self.derivations >= DERIVATIONS_MAX
