@@ -66,7 +66,7 @@ pub struct ReportArgs {
     /// Name devices and small departments, which are masked otherwise.
     #[arg(long)]
     pub names: bool,
-    /// Who belongs where, instead of what was recorded: a file of [[department]] tables.
+    /// Who belongs where, instead of what was recorded: a file of `[[department]]` tables.
     #[arg(long, value_name = "FILE")]
     pub departments: Option<PathBuf>,
     /// Policy, configuration, signatures.

@@ -13,6 +13,7 @@ pub mod bindings;
 pub mod departments;
 pub mod devices;
 pub mod directory;
+mod frames;
 pub mod inventory;
 pub mod known;
 pub mod leases;
