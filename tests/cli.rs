@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rusqlite::Connection;
 use shadowtap::recorder::store::{Answers, CandidateLine, Scope};
@@ -241,6 +241,24 @@ fn standard_input_reads_as_a_file_does() {
     };
     assert!(totals(&out.stdout).is_object());
     assert_eq!(totals(&out.stdout), totals(&from_file.stdout));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let dir = folder();
+    let wanted: [&[&str]; 2] = [&["scan", "-q", "--json", OFFICE], &["scan", "-q", OFFICE]];
+    for args in wanted {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shadowtap"))
+            .args(args)
+            .current_dir(dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        drop(child.stdout.take());
+        let out = child.wait_with_output().expect("it ends");
+        assert_eq!((out.status.code(), text(&out.stderr).as_str()), (Some(0), ""), "{args:?}");
+    }
 }
 
 #[test]

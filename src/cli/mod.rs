@@ -205,9 +205,11 @@ pub fn run(cli: &Cli) -> u8 {
 
 /// Somebody closed our output, as `head` does: not an error of ours.
 fn broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| {
-        e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-    })
+    let kind = |e: &(dyn std::error::Error + 'static)| {
+        let io = e.downcast_ref::<io::Error>().map(io::Error::kind);
+        io.or_else(|| e.downcast_ref::<serde_json::Error>()?.io_error_kind())
+    };
+    error.chain().any(|e| kind(e) == Some(io::ErrorKind::BrokenPipe))
 }
 
 fn look_up(args: &LookupArgs) -> anyhow::Result<u8> {
