@@ -399,6 +399,11 @@ fn from_finding_to_decision_to_block_list_at_the_command_line() {
     assert!(changed.starts_with(POLICY), "the rest stays as it was");
     assert!(changed.contains("expires = 2027-03-31"));
 
+    assert!(text.contains("--decided DATE leaves what was before"), "{text}");
+    // The policy that lies here is found, as by the commands before.
+    let (code, text) = shadowtap(dir, &["policy", "explain", "Claude"]);
+    assert!(code == 0 && text.contains("until 2027-03-31: sanctioned"), "{text}");
+
     let (code, text) =
         run(&["export", "rpz", "--what-if", "--since", "14d", "--departments", "departments.toml"]);
     assert_eq!(code, 0, "{text}");
@@ -425,6 +430,11 @@ fn from_finding_to_decision_to_block_list_at_the_command_line() {
     assert!(code == 0 && text.contains("forbidden for everybody"), "{text}");
     for (args, says) in [
         (&["approve", "deepsek", "--owner", "x", "--reason", "y"][..], "did you mean deepseek"),
+        (&["approve", "copilot", "--owner", "x", "--reason", "y"], "github-copilot"),
+        (
+            &["approve", "claude", "--owner", "x", "--reason", "y", "--expires", "2025-03"],
+            "2025-03-31 is over",
+        ),
         (&["export", "nftables"], "its own alone"),
         (&["export", "rpz", "--since", "soon"], "14d"),
         (

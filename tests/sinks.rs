@@ -39,9 +39,6 @@ fn office() -> &'static Path {
         let text = fs::read_to_string(root.join("examples/office/shadowtap.toml")).unwrap();
         let policy = root.join("examples/office/policy.toml");
         fs::write(&config, text).unwrap();
-        let departments = "departments.toml";
-        fs::copy(root.join("examples/office").join(departments), dir.path().join(departments))
-            .unwrap();
         let outcome = Command::new(SHADOWTAP)
             .args(["scan", "--quiet", "--set", "alerts.mode=every", "--config"])
             .arg(&config)

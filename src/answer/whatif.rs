@@ -19,6 +19,12 @@ use crate::recorder::store::{Answers, Scope};
 use crate::recorder::words::{ClientClass, Disposition};
 use crate::types::Timestamp;
 
+/// Seconds of traffic that show little of what happens: less than a week.
+const SHORT_S: u64 = 7 * 86_400;
+
+/// Department of devices that none is known of.
+const UNKNOWN: &str = "unknown";
+
 /// Other names shown; the rest is counted.
 const NAMES_MAX: usize = 20;
 
@@ -68,6 +74,16 @@ fn text(
         minute(from),
         minute(until)
     )?;
+    let length = until.since(from).div_ceil(Timestamp::SECOND);
+    if length < SHORT_S {
+        let (n, unit) = match length {
+            0..3_600 => (length.div_ceil(60), "minute"),
+            3_600..86_400 => (length.div_ceil(3_600), "hour"),
+            _ => (length.div_ceil(86_400), "day"),
+        };
+        let length = counted(n, unit);
+        writeln!(out, "That is {length} of traffic: what happens less often is not in it.")?;
+    }
     let mut by: BTreeMap<(&Text, Disposition), (Pair, BTreeSet<i64>)> = BTreeMap::new();
     for ((device, service, verdict), pair) in &asked.tally.pairs {
         let entry = by.entry((service, *verdict)).or_default();
@@ -97,12 +113,11 @@ fn text(
         )?;
         let mut departments: BTreeMap<String, u64> = BTreeMap::new();
         for device in devices {
-            if let Some(name) = (asked.department)(*device) {
-                let count = departments.entry(name).or_default();
-                *count = count.saturating_add(1);
-            }
+            let name = (asked.department)(*device).unwrap_or_else(|| UNKNOWN.to_owned());
+            let count = departments.entry(name).or_default();
+            *count = count.saturating_add(1);
         }
-        if !departments.is_empty() {
+        if departments.keys().any(|name| name != UNKNOWN) {
             let list: Vec<String> =
                 departments.iter().map(|(d, n)| format!("{d} {}", number(*n))).collect();
             writeln!(out, "      by department: {}", list.join(", "))?;
@@ -138,10 +153,7 @@ fn text(
     if none {
         writeln!(out, "  none of those that were seen")?;
     }
-    if !asked.list.exceptions.is_empty() {
-        let count = counted(asked.list.exceptions.len() as u64, "name");
-        writeln!(out, "  ({count} of other services below blocked ones stay open)")?;
-    }
+    open(out, asked, name)?;
 
     writeln!(
         out,
@@ -184,4 +196,28 @@ fn text(
         out,
         "  Clients with encrypted DNS or behind a relay pass by a resolver's list; the sensor shows them in its coverage."
     )
+}
+
+/// What the list leaves open though nobody approved it.
+fn open(out: &mut String, asked: &Question<'_>, name: impl Fn(&str) -> String) -> std::fmt::Result {
+    let used: BTreeSet<&Text> = asked.tally.pairs.keys().map(|(_, id, _)| id).collect();
+    let contacted = asked.tally.below.keys().filter(|(verdict, id)| {
+        verdict.unapproved() && !used.contains(id) && !asked.list.services.contains(&**id)
+    });
+    let contacted: Vec<String> = contacted.map(|(_, id)| name(id)).collect();
+    if asked.list.exceptions.is_empty() && contacted.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\nStays open (--service ID puts a service on the list, whatever was seen of it)"
+    )?;
+    for entry in &asked.list.exceptions {
+        let of = name(&entry.service);
+        writeln!(out, "  {}, below a blocked name: {of}, which is not on the list", entry.name)?;
+    }
+    if !contacted.is_empty() {
+        writeln!(out, "  only contacted, no use seen: {}", contacted.join(", "))?;
+    }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use super::Problem;
 use super::files::Files;
 use super::report::{POLICY_HERE, Today, file_name, open, today};
 use crate::answer::tally::{Judge, Tally, status};
-use crate::answer::terminal::{Column, counted, printable, table, wrap};
+use crate::answer::terminal::{Column, counted, printable, table, time, wrap};
 use crate::config::ConfigError;
 use crate::recorder::finding::bytes;
 use crate::recorder::identity::Person;
@@ -32,6 +32,12 @@ use crate::written::{Document, nearest};
 
 /// Columns of what is printed.
 const WIDTH: usize = 100;
+
+/// Nanoseconds of a day.
+const DAY: u64 = 86_400 * Timestamp::SECOND;
+
+/// Services offered for a word that is none.
+const ALIKE_MAX: usize = 5;
 
 /// What all decisions have in common.
 #[derive(Args, Clone, Debug)]
@@ -181,6 +187,15 @@ fn run(
     };
     let after = change(&before, &wanted)
         .map_err(|why| Problem::usage(format!("{}: {why}", path.display())))?;
+    if let Some((_, last)) = answers.as_ref().map(Answers::span).transpose()?.flatten()
+        && let Some(expires) = &args.expires
+        && super::time(expires).is_ok_and(|day| last.since(day) >= DAY)
+    {
+        let seen = time(last, "%Y-%m-%d");
+        let text =
+            format!("{expires} is over: the store goes on to {seen}, so nothing would change");
+        return Err(Problem::usage(text).into());
+    }
     let shown = path.display().to_string();
     let (policy, problems) =
         Policy::read(&Document::new(&shown, after.as_str()), &today.catalogue)?;
@@ -202,6 +217,7 @@ fn run(
     difference(out, there, &after, &file_name(&path))?;
     if let Some(answers) = &answers {
         numbers(out, answers, &today, &policy)?;
+        siblings(out, answers, &today, service)?;
     }
     if args.dry_run {
         writeln!(out, "\nNothing was changed (--dry-run).")?;
@@ -217,6 +233,7 @@ fn run(
     writeln!(
         out,
         "\n{shown} is changed, and the decision stands in the history of {0}.\n\
+         Reports judge all of the store by it; --decided DATE leaves what was before that day.\n\
          Next: shadowtap report --store {0}{1}, or shadowtap export FORM --store {0}{1} --what-if",
         file_name(store),
         if shown == POLICY_HERE { String::new() } else { format!(" --policy {shown}") },
@@ -226,6 +243,27 @@ fn run(
         told_otherwise(out, &policy, service, verdict, answers.as_ref())?;
     }
     Ok(0)
+}
+
+/// Services of the same vendor that were used and that this decision leaves as they are.
+fn siblings(
+    out: &mut dyn Write,
+    answers: &Answers,
+    today: &Today,
+    service: &Service,
+) -> anyhow::Result<()> {
+    let used = answers.services()?;
+    let others: BTreeSet<&str> = used
+        .values()
+        .filter_map(|id| today.catalogue.service(id))
+        .filter(|s| s.vendor == service.vendor && s.id != service.id)
+        .map(|s| s.id.as_str())
+        .collect();
+    if !others.is_empty() {
+        let others: Vec<&str> = others.into_iter().collect();
+        writeln!(out, "Also of {}, and not part of this: {}", service.vendor, others.join(", "))?;
+    }
+    Ok(())
 }
 
 /// A first policy that says what the store has recorded, so that a new file takes nothing back.
@@ -451,11 +489,23 @@ pub fn find<'c>(catalogue: &'c Catalogue, wanted: &str) -> Result<&'c Service, C
     if let Some(service) = found.and_then(|id| catalogue.service(&id)) {
         return Ok(service);
     }
-    let hint = match nearest(wanted, all.iter().map(|s| s.id.as_str())) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "`shadowtap lookup HOST` tells the id of the service behind a host".to_owned(),
+    Err(unknown(catalogue, wanted))
+}
+
+/// There is no such service, but perhaps one whose id has the word in it, or is written alike.
+fn unknown(catalogue: &Catalogue, wanted: &str) -> ConfigError {
+    let word = wanted.to_lowercase().replace([' ', '_'], "-");
+    let ids = || catalogue.services().iter().map(|s| s.id.as_str());
+    let alike: Vec<&str> =
+        ids().filter(|id| id.split('-').any(|part| part == word)).take(ALIKE_MAX).collect();
+    let hint = match (alike.as_slice(), nearest(&word, ids())) {
+        ([_, ..], _) => format!("did you mean {}?", alike.join(", ")),
+        ([], Some(near)) => format!("did you mean {near}?"),
+        ([], None) => {
+            "`shadowtap lookup HOST` tells the id of the service behind a host".to_owned()
+        }
     };
-    Err(ConfigError::usage(format!("no service `{wanted}` in the catalogue"), hint))
+    ConfigError::usage(format!("no service `{wanted}` in the catalogue"), hint)
 }
 
 fn word(verdict: Disposition) -> &'static str {

@@ -11,8 +11,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::approve::find;
 use super::config::{exit_code, save, tell};
 use super::files::{CatalogueFiles, Files};
+use super::report::{Today, today};
 use crate::answer::starter::starter_policy;
 use crate::config::ConfigError;
 use crate::recorder::identity::Person;
@@ -23,7 +25,7 @@ use crate::recorder::store::rows::{Actor, Text};
 use crate::recorder::store::{Answers, Scope};
 use crate::recorder::words::Disposition;
 use crate::types::{NAME_MAX, Realm, Timestamp, plain_name};
-use crate::written::{Document, mac, nearest};
+use crate::written::{Document, mac};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -154,9 +156,8 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<u8> {
 }
 
 fn explain(args: &ExplainArgs, out: &mut dyn Write) -> Result<u8> {
-    let config = args.files.load()?;
-    let catalogue = config.catalogue()?;
-    let (policy, _) = config.policy(&catalogue)?;
+    let Today { catalogue, policy, .. } = today(&args.files)?;
+    let policy = policy.unwrap_or_default();
     let (service, tenant) = service(&catalogue, args)?;
     let groups: Vec<Text> = args.group.iter().map(|g| Text::from(g.as_str())).collect();
     let actor = actor(args);
@@ -204,25 +205,11 @@ fn service<'c>(
     catalogue: &'c Catalogue,
     args: &ExplainArgs,
 ) -> Result<(&'c Service, Option<String>), ConfigError> {
-    let word = args.service.as_str();
-    if let Some(service) = catalogue.service(word) {
-        return Ok((service, args.tenant.clone()));
-    }
     let mut buf = [0; NAME_MAX];
-    let found = plain_name(word.as_bytes(), &mut buf).and_then(|name| {
-        let id = catalogue.lookup(name)?;
-        Some((id.service.id.clone(), id.tenant.map(str::to_owned)))
-    });
-    if let Some((id, tenant)) = found
-        && let Some(service) = catalogue.service(&id)
-    {
-        return Ok((service, args.tenant.clone().or(tenant)));
-    }
-    let hint = match nearest(word, catalogue.services().iter().map(|s| s.id.as_str())) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "`shadowtap lookup HOST` tells the id of the service behind a host".to_owned(),
-    };
-    Err(ConfigError::usage(format!("no service `{word}` in the catalogue"), hint))
+    let tenant = plain_name(args.service.as_bytes(), &mut buf)
+        .and_then(|name| catalogue.lookup(name)?.tenant.map(str::to_owned));
+    let service = find(catalogue, &args.service)?;
+    Ok((service, args.tenant.clone().or(tenant)))
 }
 
 fn actor(args: &ExplainArgs) -> Actor {
