@@ -19,7 +19,7 @@ const TOP: f32 = 10.0;
 /// Height of one service's line, and room for its name and for its number.
 const LINE: f32 = 24.0;
 const NAME: f32 = 200.0;
-const NUMBER: f32 = 70.0;
+const NUMBER: f32 = 84.0;
 
 /// Labels below bars, at most.
 const LABELS_MAX: usize = 12;

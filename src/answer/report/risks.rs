@@ -550,10 +550,11 @@ impl Facts<'_> {
         match self.alternatives(category, id).as_slice() {
             [] => "Needs an alternative first: no approved service of this kind is in the policy."
                 .to_owned(),
-            names => format!(
-                "Low: {} is approved for the same kind of work.",
-                super::words::listed(names, 3)
-            ),
+            names => {
+                let are = if names.len() == 1 { "is" } else { "are" };
+                let names = super::words::listed(names, 3);
+                format!("Low: {names} {are} approved for the same kind of work.")
+            }
         }
     }
 
@@ -574,21 +575,11 @@ impl Facts<'_> {
     }
 }
 
-/// Categories that can stand in for each other.
+/// Categories that can stand in for each other: what people talk to, and what programs call.
 fn alike(a: Option<Category>, b: Option<Category>) -> bool {
-    let text = |c: Option<Category>| {
-        matches!(
-            c,
-            Some(
-                Category::Chat
-                    | Category::LlmApi
-                    | Category::Gateway
-                    | Category::Search
-                    | Category::Writing
-            )
-        )
-    };
-    a == b || (text(a) && text(b))
+    let people = |c| matches!(c, Some(Category::Chat | Category::Search | Category::Writing));
+    let programs = |c| matches!(c, Some(Category::LlmApi | Category::Gateway));
+    a == b || (people(a) && people(b)) || (programs(a) && programs(b))
 }
 
 fn impact(devices: &BTreeMap<i64, &Pair>) -> String {
