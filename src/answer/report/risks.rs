@@ -657,7 +657,9 @@ mod tests {
 
     #[test]
     fn kinds_that_stand_in_for_each_other() {
-        assert!(alike(Some(Category::Chat), Some(Category::LlmApi)));
+        assert!(alike(Some(Category::Chat), Some(Category::Search)));
+        assert!(alike(Some(Category::Gateway), Some(Category::LlmApi)));
+        assert!(!alike(Some(Category::Chat), Some(Category::LlmApi)), "people and programs");
         assert!(alike(Some(Category::Image), Some(Category::Image)));
         assert!(!alike(Some(Category::Image), Some(Category::Chat)));
     }
