@@ -19,9 +19,9 @@ use crate::recorder::store::OutboxRow;
 /// How far back a torn last line is looked for: far longer than any alert.
 const TAIL_MAX: u64 = 1 << 20;
 
-/// Every line of ours in the native shape begins so; a last line of somebody else's is never cut
-/// off.
-const OURS: &[u8] = b"{\"schema\":";
+/// Every line of ours begins with one of these: JSON in any shape, or CEF. A last line of somebody
+/// else's that is none of them is never cut off.
+const OURS: [&[u8]; 2] = [b"{\"", b"CEF:"];
 
 /// When a file is put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,8 +183,9 @@ fn mend(file: &mut File) -> io::Result<()> {
     }
     let line = tail.iter().rposition(|&b| b == b'\n').map_or(0, |at| at.saturating_add(1));
     let torn = tail.get(line..).unwrap_or_default();
-    // A line shorter than our opening is ours if it is the start of it.
-    if torn.starts_with(OURS) || OURS.starts_with(torn) {
+    // A line shorter than our opening is ours if it is the start of it; a whole one only lacks its end.
+    let ours = OURS.iter().any(|ours| torn.starts_with(ours) || ours.starts_with(torn));
+    if ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         return file.set_len(from.saturating_add(line as u64));
     }
     file.write_all(b"\n")
