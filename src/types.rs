@@ -16,6 +16,9 @@ impl Timestamp {
     /// One second in this unit.
     pub const SECOND: u64 = 1_000_000_000;
 
+    /// Nanoseconds of a day.
+    pub const DAY: u64 = 86_400 * Self::SECOND;
+
     /// Whole seconds since the epoch.
     pub fn seconds(self) -> u64 {
         self.0 / Self::SECOND

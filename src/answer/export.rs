@@ -346,7 +346,7 @@ pub fn write(list: &List, form: Form, head: &Head) -> Result<String, Failure> {
 
 fn write_all(out: &mut String, list: &List, form: Form, head: &Head) -> std::fmt::Result {
     let c = form.comment();
-    let days = head.until.0.saturating_add(VALID_DAYS * 86_400 * Timestamp::SECOND);
+    let days = head.until.0.saturating_add(VALID_DAYS * Timestamp::DAY);
     let day = |t: u64| time(Timestamp(t), "%Y-%m-%d");
     let count = if form == Form::Nftables {
         counted(list.addresses.len() as u64, "address block")

@@ -33,9 +33,6 @@ use crate::written::{Document, nearest};
 /// Columns of what is printed.
 const WIDTH: usize = 100;
 
-/// Nanoseconds of a day.
-const DAY: u64 = 86_400 * Timestamp::SECOND;
-
 /// Services offered for a word that is none.
 const ALIKE_MAX: usize = 5;
 
@@ -189,7 +186,7 @@ fn run(
         .map_err(|why| Problem::usage(format!("{}: {why}", path.display())))?;
     if let Some((_, last)) = answers.as_ref().map(Answers::span).transpose()?.flatten()
         && let Some(expires) = &args.expires
-        && super::time(expires).is_ok_and(|day| last.since(day) >= DAY)
+        && super::time(expires).is_ok_and(|day| last.since(day) >= Timestamp::DAY)
     {
         let seen = time(last, "%Y-%m-%d");
         let text =

@@ -167,7 +167,7 @@ impl Digest {
         let sent = lines.iter().fold(0_u64, |sum, l| sum.saturating_add(l.bytes_up));
         let severity = lines.iter().map(|l| l.severity).max().unwrap_or(0);
         let more = lines.len().saturating_sub(LINES_MAX);
-        let begin = Timestamp(u64::from(day).saturating_mul(86_400 * Timestamp::SECOND));
+        let begin = Timestamp(u64::from(day).saturating_mul(Timestamp::DAY));
         let date: String = rfc3339(begin).chars().take(10).collect();
         let title = format!(
             "{date}: {findings} further findings with {} services, {} sent; {} new hosts outside the catalogue",
@@ -180,7 +180,7 @@ impl Digest {
             schema: SCHEMA,
             kind: "digest".to_owned(),
             event_id: format!("digest-{day}-{number}"),
-            ts: rfc3339(Timestamp(begin.0.saturating_add(86_400 * Timestamp::SECOND - 1))),
+            ts: rfc3339(Timestamp(begin.0.saturating_add(Timestamp::DAY - 1))),
             day: date,
             // A digest of candidates alone is still worth a look.
             severity: severity.max(1),

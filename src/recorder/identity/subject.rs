@@ -36,7 +36,7 @@ const MAC_PREFIX: u8 = 0x7a;
 const EPOCHS_MAX: usize = 1_000;
 
 /// Nanoseconds of a day.
-const DAY: u64 = 86_400 * Timestamp::SECOND;
+const DAY: u64 = Timestamp::DAY;
 
 /// How names leave the recorder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

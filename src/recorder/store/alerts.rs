@@ -25,7 +25,7 @@ const ALERTS_COOLED: &str = "alerts_held_by_cooldown";
 const ALERTS_SUPPRESSED: &str = "alerts_suppressed";
 
 /// Nanoseconds of a day.
-const DAY: u64 = 86_400 * Timestamp::SECOND;
+const DAY: u64 = Timestamp::DAY;
 
 /// Days before a finding's that make its baseline.
 const BASELINE_DAYS: u32 = 14;

@@ -225,7 +225,7 @@ impl Answers {
     /// # Errors
     /// If the store cannot be read.
     pub fn trusted_time(&self) -> Result<Timestamp, Error> {
-        const MONTH: u64 = 31 * 86_400 * Timestamp::SECOND;
+        const MONTH: u64 = 31 * Timestamp::DAY;
         let mut last =
             self.conn.prepare("SELECT last_time FROM input ORDER BY last_time DESC LIMIT 2")?;
         let times = last.query_map([], |r| r.get(0))?.collect::<Result<Vec<Timestamp>, _>>()?;

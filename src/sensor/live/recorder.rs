@@ -69,7 +69,7 @@ const ATTRIBUTE: u64 = 10 * Timestamp::SECOND;
 const ATTRIBUTE_LEISURELY: u64 = 60 * Timestamp::SECOND;
 
 /// How far back findings are named anew while the sensor runs: files of a night's export included.
-const ATTRIBUTE_BACK: u64 = 86_400 * Timestamp::SECOND;
+const ATTRIBUTE_BACK: u64 = Timestamp::DAY;
 
 /// How long the recorder waits for messages before it looks at the time.
 const WAIT: Duration = Duration::from_millis(50);
